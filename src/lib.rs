@@ -1,0 +1,7 @@
+//! gatemint: a serverless token service.
+
+pub mod clock;
+pub mod domain;
+pub mod entropy;
+pub mod store;
+pub mod vault;

@@ -1,0 +1,85 @@
+//! Typed records: how a value of the domain becomes a row and comes back.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Draft, Item, Key, StoreError, Version, When, Write};
+use crate::clock::Timestamp;
+
+/// A value that is kept as a row. Its body carries a format number `v`.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The format that is written. A reader accepts it and whatever [`Record::upgrade`] knows.
+    const FORMAT: u32;
+
+    /// Where this record is kept.
+    fn key(&self) -> Key;
+
+    /// When its row may be purged, in whole seconds; none for ever.
+    fn expires_at(&self) -> Option<Timestamp>;
+
+    /// Turns the body of an older format into the current one; none if the format is not known.
+    fn upgrade(_format: u32, _body: serde_json::Value) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// The write that puts this record under a condition.
+    fn put(&self, when: When) -> Write {
+        let body = serde_json::to_string(&Versioned { v: Self::FORMAT, record: self })
+            .unwrap_or_else(|error| unreachable!("records are plain data and always serialise: {error}"));
+        Write::Put { item: Draft { key: self.key(), expires_at: self.expires_at(), body }, when }
+    }
+}
+
+/// A record together with the version of the row that it was read from.
+#[derive(Clone, Debug)]
+pub struct Row<T> {
+    /// The record.
+    pub record: T,
+    /// The id of the commit that wrote it.
+    pub version: Version,
+}
+
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    v: u32,
+    record: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    v: u32,
+    record: serde_json::Value,
+}
+
+/// A row that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("the row {partition} / {sort} cannot be read: {reason}")]
+pub struct UnreadableRow {
+    partition: String,
+    sort: String,
+    reason: String,
+}
+
+/// Reads a record back from its row.
+///
+/// # Errors
+/// The body is not JSON, is of a newer or unknown format, or lacks a field: the data was damaged, or written by a
+/// newer gatemint.
+pub fn decode<T: Record>(item: Option<Item>) -> Result<Option<Row<T>>, StoreError> {
+    let Some(item) = item else { return Ok(None) };
+    let unreadable = |reason: String| {
+        StoreError::new(UnreadableRow {
+            partition: item.key.partition.clone(),
+            sort: item.key.sort.clone(),
+            reason,
+        })
+    };
+    let stored: Stored = serde_json::from_str(&item.body).map_err(|error| unreadable(error.to_string()))?;
+    let body = if stored.v == T::FORMAT {
+        stored.record
+    } else {
+        T::upgrade(stored.v, stored.record)
+            .ok_or_else(|| unreadable(format!("format {} is not known, this version writes {}", stored.v, T::FORMAT)))?
+    };
+    let record = serde_json::from_value(body).map_err(|error| unreadable(error.to_string()))?;
+    Ok(Some(Row { record, version: item.version }))
+}
