@@ -5,3 +5,5 @@ pub mod domain;
 pub mod entropy;
 pub mod store;
 pub mod vault;
+#[cfg(feature = "http")]
+pub mod http;
