@@ -27,6 +27,7 @@ impl dyn Entropy + '_ {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the system's randomness is drawn")]
     fn fill(&self, buffer: &mut [u8]) {
         aws_lc_rs::rand::fill(buffer)
             .unwrap_or_else(|_| panic!("the operating system has no randomness: nothing here is safe without it"));
