@@ -1,5 +1,7 @@
 //! Every sample event, through the real artefact: `gatemint-lambda` against a Lambda Runtime API.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking, as a test does")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -62,11 +64,7 @@ fn data_directory() -> TempDir {
 /// The variables of a local run on `home`, with the issuer that the sample events are made for.
 async fn local_function(home: &TempDir) -> Function {
     let data = home.path().join("data");
-    Function::start(&[
-        ("GATEMINT_DATA", data.to_str().unwrap()),
-        ("GATEMINT_ISSUER", "https://auth.example.org"),
-    ])
-    .await
+    Function::start(&[("GATEMINT_DATA", data.to_str().unwrap()), ("GATEMINT_ISSUER", "https://auth.example.org")]).await
 }
 
 fn fill(text: &str, kept: &BTreeMap<String, String>) -> String {
@@ -194,11 +192,8 @@ async fn an_unknown_function_stops_at_init() {
 
 #[tokio::test]
 async fn a_deployed_function_without_a_store_stops_at_init() {
-    let deployed = [
-        ("LAMBDA_TASK_ROOT", "/var/task"),
-        ("_HANDLER", "bootstrap"),
-        ("GATEMINT_ISSUER", "https://auth.example.org"),
-    ];
+    let deployed =
+        [("LAMBDA_TASK_ROOT", "/var/task"), ("_HANDLER", "bootstrap"), ("GATEMINT_ISSUER", "https://auth.example.org")];
     let (status, output) = Function::start(&deployed).await.ended().await;
     assert!(!status.success());
     assert!(output.contains("GATEMINT_STORE"), "the setting is named:\n{output}");

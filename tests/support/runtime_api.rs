@@ -1,17 +1,18 @@
 //! A stand-in for the Lambda Runtime API, and the deployed artefact running against it.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking, as a test does")]
+
 use std::{
     collections::HashMap,
     fs::{self, File},
     net::SocketAddr,
-    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{Path as UrlPath, State},
     http::{HeaderName, StatusCode},
     routing::{get, post},
@@ -21,11 +22,11 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long an event, or the process's end, may take before the test gives up: far more than either needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the function made of an event.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It answered.
     Response(Value),
     /// It reported an error.
@@ -46,15 +47,16 @@ impl Desk {
     }
 
     fn settle(&self, id: &str, outcome: Outcome) -> StatusCode {
-        match self.waiting().remove(id) {
-            Some(caller) if caller.send(outcome).is_ok() => StatusCode::ACCEPTED,
+        let caller = self.waiting().remove(id);
+        match caller.map(|caller| caller.send(outcome)) {
+            Some(Ok(())) => StatusCode::ACCEPTED,
             _ => StatusCode::NOT_FOUND,
         }
     }
 }
 
 /// A Lambda Runtime API on a free port of the loopback address, for one function.
-pub struct RuntimeApi {
+pub(crate) struct RuntimeApi {
     address: SocketAddr,
     desk: Arc<Desk>,
     events: mpsc::UnboundedSender<(String, String)>,
@@ -63,7 +65,7 @@ pub struct RuntimeApi {
 
 impl RuntimeApi {
     /// Listens.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (events, queue) = mpsc::unbounded_channel();
         let desk = Arc::new(Desk { events: tokio::sync::Mutex::new(queue), waiting: Mutex::default() });
         let router = Router::new()
@@ -95,16 +97,16 @@ async fn next(State(desk): State<Arc<Desk>>) -> ([(HeaderName, String); 3], Stri
     (headers, event)
 }
 
-async fn response(State(desk): State<Arc<Desk>>, UrlPath(id): UrlPath<String>, Json(body): Json<Value>) -> StatusCode {
-    desk.settle(&id, Outcome::Response(body))
+async fn response(State(desk): State<Arc<Desk>>, UrlPath(id): UrlPath<String>, body: String) -> StatusCode {
+    desk.settle(&id, Outcome::Response(serde_json::from_str(&body).unwrap()))
 }
 
-async fn error(State(desk): State<Arc<Desk>>, UrlPath(id): UrlPath<String>, Json(body): Json<Value>) -> StatusCode {
-    desk.settle(&id, Outcome::Error(body))
+async fn error(State(desk): State<Arc<Desk>>, UrlPath(id): UrlPath<String>, body: String) -> StatusCode {
+    desk.settle(&id, Outcome::Error(serde_json::from_str(&body).unwrap()))
 }
 
 /// A running `gatemint-lambda`. Dropping it ends this process, and no other.
-pub struct Function {
+pub(crate) struct Function {
     api: RuntimeApi,
     child: Child,
     home: TempDir,
@@ -112,7 +114,7 @@ pub struct Function {
 
 impl Function {
     /// Starts the real binary with the variables that Lambda and cargo-lambda both set, and `variables`.
-    pub async fn start(variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
         let api = RuntimeApi::start().await;
         let home = tempfile::tempdir().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatemint-lambda"))
@@ -132,7 +134,7 @@ impl Function {
     }
 
     /// Hands an event, any text, to the function and waits for what it makes of it.
-    pub async fn invoke(&mut self, event: &str) -> Outcome {
+    pub(crate) async fn invoke(&mut self, event: &str) -> Outcome {
         self.api.invocations += 1;
         let id = format!("00000000-0000-4000-8000-{:012}", self.api.invocations);
         let (caller, outcome) = oneshot::channel();
@@ -145,7 +147,7 @@ impl Function {
     }
 
     /// Waits for the process to end by itself, as a failed init does.
-    pub async fn ended(mut self) -> (ExitStatus, String) {
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let ended = tokio::time::timeout(PATIENCE, async {
             loop {
                 if let Some(status) = self.exited() {
@@ -155,25 +157,25 @@ impl Function {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
-        match ended.await {
-            Ok(status) => (status, self.output()),
-            Err(_) => panic!("still running after {PATIENCE:?}; it wrote:\n{}", self.output()),
-        }
+        let Ok(status) = ended.await else {
+            panic!("still running after {PATIENCE:?}; it wrote:\n{}", self.output());
+        };
+        (status, self.output())
     }
 
     /// The process's id: the same one as long as nothing died.
-    pub fn process_id(&self) -> u32 {
+    pub(crate) fn process_id(&self) -> u32 {
         self.child.id()
     }
 
     /// How the process ended, if it did.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// Everything that the process wrote so far.
-    pub fn output(&self) -> String {
-        let read = |name: &str| fs::read_to_string(self.home.path().join(Path::new(name))).unwrap();
+    pub(crate) fn output(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.home.path().join(name)).unwrap();
         read("stdout") + &read("stderr")
     }
 }
