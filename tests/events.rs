@@ -214,3 +214,24 @@ async fn a_local_function_without_data_stops_at_init() {
     assert!(output.contains("gatemint serve"), "the way out is named:\n{output}");
     assert!(!absent.exists(), "only serve creates a data directory");
 }
+
+#[tokio::test]
+async fn no_log_level_shows_what_a_request_holds() {
+    let home = data_directory();
+    let data = home.path().join("data");
+    let mut function = Function::start(&[
+        ("GATEMINT_DATA", data.to_str().unwrap()),
+        ("GATEMINT_LOG", "trace,lambda_runtime::layers=trace"),
+    ])
+    .await;
+    let mut event = sample("token-password.json");
+    event["body"] = json!("grant_type=password&username=ada&password=a-needle-in-a-haystack");
+    event["headers"]["authorization"] = json!("Bearer another-needle-in-it");
+    let (status, body) = answer(function.invoke(&event.to_string()).await);
+    assert_eq!(status, 400, "{body}");
+    // The next answer shows that whatever the first one had to log was written.
+    answer(function.invoke(&sample("healthz.json").to_string()).await);
+    let output = function.output();
+    assert!(!output.is_empty(), "the level was not set");
+    assert!(!output.contains("needle"), "{output}");
+}
