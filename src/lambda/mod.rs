@@ -5,6 +5,7 @@
 //! dispatch    one event in, one reply out; the last net under everything
 //! raw_event   JSON → http::Request, or the reason why not
 //! reply       http::Response → API Gateway's payload 2.0
+//! log         lines for CloudWatch, and what they must not hold
 //! ```
 //!
 //! The event is read here and nowhere else. `lambda_http` 1.3.2 builds a URL from the Host and X-Forwarded-Proto headers
@@ -14,10 +15,12 @@
 
 mod dispatch;
 mod function;
+mod log;
 mod raw_event;
 mod reply;
 
 pub use function::{UnknownFunction, resolve};
+pub use log::start_log;
 
 use axum::Router;
 use lambda_runtime::{Error, service_fn};

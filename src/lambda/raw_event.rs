@@ -32,7 +32,8 @@ pub(super) enum Refused {
 }
 
 /// Turns an HTTP API event of payload format 2.0 into a request that carries the caller's [`PeerAddress`] and an
-/// `X-Request-Id`: the caller's own, else API Gateway's, else `invocation`, the id that Lambda logs.
+/// `X-Request-Id`: the caller's own if it is an id (`[A-Za-z0-9-]{1,64}`), else API Gateway's, else `invocation`, the id
+/// that Lambda logs.
 pub(super) fn parse(event: &Value, invocation: &str) -> Result<Request<Body>, Refused> {
     let event = recognise(event)?;
     let context = event
@@ -51,9 +52,7 @@ pub(super) fn parse(event: &Value, invocation: &str) -> Result<Request<Body>, Re
     if let Some(address) = source_address(http)? {
         request.extensions_mut().insert(PeerAddress(address));
     }
-    if !request.headers().contains_key(X_REQUEST_ID)
-        && let Some(id) = request_id(context, invocation)
-    {
+    if let Some(id) = request_id(request.headers().get(X_REQUEST_ID), context, invocation) {
         request.headers_mut().insert(X_REQUEST_ID, id);
     }
     Ok(request)
@@ -247,13 +246,15 @@ fn source_address(http: &Map<String, Value>) -> Result<Option<IpAddr>, Refused> 
     }
 }
 
-/// API Gateway's id without its base64 padding, which no request id of ours has.
-fn request_id(context: &Map<String, Value>, invocation: &str) -> Option<HeaderValue> {
-    let is_id =
-        |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+/// The first of the three that is an id. API Gateway's loses its base64 padding, which no id of ours has.
+fn request_id(own: Option<&HeaderValue>, context: &Map<String, Value>, invocation: &str) -> Option<HeaderValue> {
+    let own = own.and_then(|id| id.to_str().ok());
     let gateway = context.get("requestId").and_then(Value::as_str).map(|id| id.trim_end_matches('='));
-    let id = gateway.filter(is_id).or(Some(invocation).filter(is_id))?;
-    HeaderValue::from_str(id).ok()
+    [own, gateway, Some(invocation)]
+        .into_iter()
+        .flatten()
+        .find(|id| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+        .and_then(|id| HeaderValue::from_str(id).ok())
 }
 
 #[cfg(test)]
@@ -492,6 +493,7 @@ mod tests {
             request.headers().get("x-request-id").unwrap().clone()
         };
         assert_eq!(id(&with("/headers/x-request-id", json!("mine"))), "mine");
+        assert_eq!(id(&with("/headers/x-request-id", json!("not an id"))), "JKJaXmPLvHcESHA");
         assert_eq!(id(&with("/requestContext/requestId", json!("not an id"))), "8476a536-e9f4");
         assert_eq!(id(&with("/requestContext/requestId", json!(7))), "8476a536-e9f4");
         assert!(!parse(&without("/requestContext", "requestId"), "").unwrap().headers().contains_key("x-request-id"));
