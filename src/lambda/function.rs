@@ -5,12 +5,12 @@ use crate::http::Function;
 /// What a local run is: every event kind, told apart by its shape. HTTP events are all there are in this version.
 const ALL: &str = "all";
 
-/// Why no function could be resolved.
+/// Why this is no function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnknownFunction {
+pub enum NoFunction {
     /// The name is none of ours.
-    #[error("{variable} names an unknown function `{name}`; the known ones are token, discovery, admin, http, all")]
-    Name {
+    #[error("{variable} names an unknown function `{name}`; the known ones are {}, {ALL}", names())]
+    Unknown {
         /// The variable that the name came from.
         variable: &'static str,
         /// The name.
@@ -18,10 +18,15 @@ pub enum UnknownFunction {
     },
     /// `all` holds every permission at once, which is for a local run alone.
     #[error(
-        "this would be the function `all`, which is for local runs; in Lambda set GATEMINT_FUNCTION or the handler to \
-         one of token, discovery, admin, http"
+        "this would be the function `{ALL}`, which is for local runs; in Lambda set GATEMINT_FUNCTION or the handler to \
+         one of {}",
+        names()
     )]
     AllInLambda,
+}
+
+fn names() -> String {
+    Function::ALL.map(|(_, name)| name).join(", ")
 }
 
 /// Decides from `GATEMINT_FUNCTION`, else from `_HANDLER` (`bootstrap`, the name that custom runtimes have by custom, is
@@ -31,7 +36,7 @@ pub fn resolve(
     gatemint_function: Option<&str>,
     handler: Option<&str>,
     task_root: Option<&str>,
-) -> Result<Function, UnknownFunction> {
+) -> Result<Function, NoFunction> {
     let set = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
     let (variable, name) = if let Some(name) = set(gatemint_function) {
         ("GATEMINT_FUNCTION", name)
@@ -41,9 +46,9 @@ pub fn resolve(
         ("GATEMINT_FUNCTION", ALL.to_owned())
     };
     if name != ALL {
-        return Function::parse(&name).ok_or(UnknownFunction::Name { variable, name });
+        return name.parse().map_err(|_| NoFunction::Unknown { variable, name });
     }
-    if set(task_root).is_some() { Err(UnknownFunction::AllInLambda) } else { Ok(Function::Http) }
+    if set(task_root).is_some() { Err(NoFunction::AllInLambda) } else { Ok(Function::Http) }
 }
 
 #[cfg(test)]
@@ -68,8 +73,8 @@ mod tests {
     fn a_local_run_is_all_and_a_deployed_one_never() {
         assert_eq!(resolve(None, None, None), Ok(Function::Http));
         assert_eq!(resolve(Some("all"), None, Some("")), Ok(Function::Http));
-        assert_eq!(resolve(None, None, Some("/var/task")), Err(UnknownFunction::AllInLambda));
-        assert_eq!(resolve(Some("all"), Some("http"), Some("/var/task")), Err(UnknownFunction::AllInLambda));
+        assert_eq!(resolve(None, None, Some("/var/task")), Err(NoFunction::AllInLambda));
+        assert_eq!(resolve(Some("all"), Some("http"), Some("/var/task")), Err(NoFunction::AllInLambda));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod log;
 mod raw_event;
 mod reply;
 
-pub use function::{UnknownFunction, resolve};
+pub use function::{NoFunction, resolve};
 pub use log::start_log;
 
 use axum::Router;
