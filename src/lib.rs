@@ -7,3 +7,11 @@ pub mod store;
 pub mod vault;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "lambda")]
+pub mod lambda;
+#[cfg(any(feature = "cli", feature = "lambda"))]
+pub mod settings;
+#[cfg(all(feature = "sqlite", any(feature = "cli", feature = "lambda")))]
+pub mod wiring;

@@ -1,0 +1,241 @@
+//! `gatemint client`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::{
+    CliError, Global,
+    door::{OPERATOR, store},
+    output,
+};
+use crate::{
+    domain::{
+        Secret,
+        client::{
+            Client as Row, GrantType,
+            manage::{self, ClientPatch, NewClient},
+        },
+    },
+    settings::Settings,
+};
+
+const PAGE: usize = 90;
+
+#[derive(Args, Clone)]
+struct Lists {
+    /// A grant that it may use (repeatable): password, refresh_token, client_credentials
+    #[arg(long = "grant", value_name = "GRANT", value_parser = parse_grant)]
+    grants: Vec<GrantType>,
+    /// An audience of its access tokens (repeatable) [default: the issuer]
+    #[arg(long = "audience", value_name = "AUDIENCE")]
+    audiences: Vec<String>,
+    /// A scope of its own (repeatable)
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// How long its access tokens live, in seconds (1 to 86400) [default: as usual]
+    #[arg(long, value_name = "SECONDS")]
+    access_life: Option<u64>,
+}
+
+fn parse_grant(text: &str) -> Result<GrantType, String> {
+    GrantType::parse(text).ok_or_else(|| "one of password, refresh_token, client_credentials".to_owned())
+}
+
+#[derive(Subcommand)]
+pub(super) enum Client {
+    /// Make a client; the secret of a confidential one is shown once
+    #[command(after_help = "Examples:\n  gatemint client create ua-grant --public --data .gatemint\n  gatemint client create ci --grant client_credentials --audience https://api.example.org --data .gatemint")]
+    Create {
+        /// The client_id, for ever: a-z, 0-9, '-' and '.'
+        id: String,
+        /// Without a secret
+        #[arg(long)]
+        public: bool,
+        #[command(flatten)]
+        lists: Lists,
+        /// May introspect the tokens of all clients
+        #[arg(long)]
+        introspect: bool,
+    },
+    /// List all clients
+    #[command(alias = "ls")]
+    List,
+    /// Show a client
+    Get {
+        /// The client_id
+        id: String,
+    },
+    /// Change a client; what is given replaces what was there
+    Set {
+        /// The client_id
+        id: String,
+        #[command(flatten)]
+        lists: Lists,
+        /// May introspect the tokens of all clients, or no longer
+        #[arg(long, value_name = "true|false")]
+        introspect: Option<bool>,
+        /// Make a new secret, shown once; ends everything that the client obtained with the old one
+        #[arg(long)]
+        new_secret: bool,
+    },
+    /// Let no one use the client, and end everything that it obtained
+    Disable {
+        /// The client_id
+        id: String,
+    },
+    /// Let the client be used again
+    Enable {
+        /// The client_id
+        id: String,
+    },
+    /// Delete a client with everything that it obtained
+    #[command(alias = "rm")]
+    Delete {
+        /// The client_id
+        id: String,
+    },
+}
+
+#[derive(Serialize)]
+struct View {
+    id: String,
+    public: bool,
+    enabled: bool,
+    grants: Vec<GrantType>,
+    audiences: Vec<String>,
+    scopes: Vec<String>,
+    introspect: bool,
+    access_life: Option<u64>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl View {
+    fn of(client: &Row, secret: Option<&Secret<String>>) -> Self {
+        Self {
+            id: client.id.to_string(),
+            public: client.secret.is_none(),
+            enabled: client.enabled,
+            grants: client.grants.clone(),
+            audiences: client.audiences.clone(),
+            scopes: client.scopes.clone(),
+            introspect: client.introspect,
+            access_life: client.access_life.map(|life| life.as_secs()),
+            created_at: client.created_at.rfc3339(),
+            secret: secret.map(|secret| secret.expose().clone()),
+        }
+    }
+
+    fn kind(&self) -> String {
+        if self.public { "public" } else { "confidential" }.to_owned()
+    }
+
+    fn grants(&self) -> String {
+        self.grants.iter().map(|grant| grant.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn show(&self, global: &Global) -> Result<(), CliError> {
+        if global.json {
+            return output::json(self);
+        }
+        let mut rows = vec![
+            ("Id", self.id.clone()),
+            ("Kind", self.kind()),
+            ("Enabled", if self.enabled { "yes" } else { "no" }.to_owned()),
+            ("Grants", self.grants()),
+            ("Audiences", if self.audiences.is_empty() { "the issuer".into() } else { self.audiences.join(", ") }),
+            ("Scopes", self.scopes.join(", ")),
+            ("Introspects", if self.introspect { "all tokens" } else { "its own tokens" }.to_owned()),
+            ("Access life", self.access_life.map_or_else(|| "as usual".into(), |life| format!("{life} s"))),
+            ("Created at", self.created_at.clone()),
+        ];
+        if let Some(secret) = &self.secret {
+            rows.push(("Secret", format!("{secret}   (shown once)")));
+        }
+        output::sheet(&rows);
+        Ok(())
+    }
+}
+
+impl Client {
+    pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
+        let service = store(settings).await?;
+        let now = service.now();
+        match self {
+            Self::Create { id, public, lists, introspect } => {
+                let new = NewClient {
+                    public,
+                    grants: (!lists.grants.is_empty()).then_some(lists.grants),
+                    audiences: lists.audiences,
+                    scopes: lists.scopes,
+                    introspect,
+                    access_life: lists.access_life.map(Duration::from_secs),
+                };
+                let (client, secret) = manage::create(&service, now, &id, new, OPERATOR).await?;
+                View::of(&client, secret.as_ref()).show(global)
+            }
+            Self::List => {
+                let (mut all, mut after) = (Vec::new(), None);
+                loop {
+                    let (clients, next) = manage::list(&service, now, after.as_deref(), PAGE).await?;
+                    all.extend(clients.iter().map(|client| View::of(client, None)));
+                    after = next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                if global.json {
+                    return output::json(&all);
+                }
+                let rows = all.into_iter().map(|client| {
+                    let enabled = if client.enabled { "yes" } else { "no" }.to_owned();
+                    vec![client.id.clone(), client.kind(), enabled, client.grants()]
+                });
+                output::table(&["id", "kind", "enabled", "grants"], rows);
+                Ok(())
+            }
+            Self::Get { id } => View::of(&manage::get(&service, now, &id).await?, None).show(global),
+            Self::Set { id, lists, introspect, new_secret } => {
+                let patch = ClientPatch {
+                    enabled: None,
+                    grants: (!lists.grants.is_empty()).then_some(lists.grants),
+                    audiences: (!lists.audiences.is_empty()).then_some(lists.audiences),
+                    scopes: (!lists.scopes.is_empty()).then_some(lists.scopes),
+                    introspect,
+                    access_life: lists.access_life.map(|life| Some(Duration::from_secs(life))),
+                    new_secret,
+                };
+                let nothing = patch.grants.is_none()
+                    && patch.audiences.is_none()
+                    && patch.scopes.is_none()
+                    && patch.introspect.is_none()
+                    && patch.access_life.is_none()
+                    && !new_secret;
+                if nothing {
+                    return Err(CliError::Usage(
+                        "nothing to change: give --grant, --audience, --scope, --introspect, --access-life or --new-secret"
+                            .into(),
+                    ));
+                }
+                let (client, secret) = manage::update(&service, now, &id, &patch, OPERATOR).await?;
+                View::of(&client, secret.as_ref()).show(global)
+            }
+            Self::Disable { id } => enable(&service, global, &id, false).await,
+            Self::Enable { id } => enable(&service, global, &id, true).await,
+            Self::Delete { id } => {
+                manage::delete(&service, now, &id, OPERATOR).await?;
+                output::aside(&format!("The client {id} and everything that it obtained are gone."));
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn enable(service: &crate::domain::Service, global: &Global, id: &str, on: bool) -> Result<(), CliError> {
+    let patch = ClientPatch { enabled: Some(on), ..ClientPatch::default() };
+    let (client, _) = manage::update(service, service.now(), id, &patch, OPERATOR).await?;
+    View::of(&client, None).show(global)
+}

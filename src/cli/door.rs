@@ -1,0 +1,23 @@
+//! Which service a command speaks to. So far there is one door: the store itself, for an operator.
+
+use super::CliError;
+use crate::{
+    domain::Service,
+    settings::Settings,
+    wiring::{self, Place, WiringError},
+};
+
+/// Who the audit events name.
+pub(super) const OPERATOR: &str = "operator";
+
+/// The service on the store that `--data` or the settings name. Audit events go to stderr only if asked for.
+///
+/// # Errors
+/// No store is named; it cannot be opened; it was never started.
+pub(super) async fn store(settings: &Settings) -> Result<Service, CliError> {
+    let place = Place::of_settings(settings)?.ok_or(WiringError::NoStore)?;
+    if settings.log.is_some() {
+        super::output::start_log(settings)?;
+    }
+    Ok(wiring::existing(settings, &place).await?)
+}

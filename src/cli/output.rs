@@ -1,0 +1,74 @@
+//! What is printed: the one place that writes to stdout and stderr, and that starts the log.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use super::CliError;
+use crate::settings::{LogFormat, Settings};
+
+/// A line for the user. A closed pipe is not an error: whoever read has read enough.
+pub(super) fn line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// A line beside the answer, on stderr.
+pub(super) fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// An error, with what caused it.
+pub(super) fn error(text: &str, cause: Option<&str>) {
+    aside(&format!("gatemint: {text}"));
+    if let Some(cause) = cause {
+        aside(&format!("  because: {cause}"));
+    }
+}
+
+/// A value as JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
+    line(&text);
+    Ok(())
+}
+
+/// Rows under headings.
+pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    for row in table.lines() {
+        line(row.trim());
+    }
+}
+
+/// Names and values, one under another.
+pub(super) fn sheet(rows: &[(&str, String)]) {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in rows {
+        line(format!("{name:width$}  {value}").trim_end());
+    }
+}
+
+/// Starts the log on stderr: for eyes on a terminal, else JSON.
+///
+/// # Errors
+/// The filter cannot be read.
+pub(super) fn start_log(settings: &Settings) -> Result<(), CliError> {
+    let filter = settings.log.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| CliError::Usage(format!("GATEMINT_LOG is not a filter: {error}; e.g. info or gatemint=debug")))?;
+    let terminal = std::io::stderr().is_terminal();
+    let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Human => log.with_ansi(terminal).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
+    };
+    started.map_err(|error| CliError::Failed(error.to_string()))
+}

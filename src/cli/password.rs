@@ -1,0 +1,89 @@
+//! Where a password comes from: never from the command line itself, which every process of the machine can read.
+
+use std::io::{IsTerminal, Read};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Args;
+use zeroize::Zeroize;
+
+use super::{CliError, Global};
+use crate::{domain::Secret, entropy::Entropy};
+
+/// More than a password may have, so that one that is too long is refused as such.
+const MOST: u64 = 4096;
+
+/// How a new password is given.
+#[derive(Args, Clone, Copy)]
+#[group(multiple = false)]
+pub(super) struct NewPassword {
+    /// Read the password from stdin; one line end is taken off
+    #[arg(long)]
+    password_stdin: bool,
+    /// Make a password and print it, once
+    #[arg(long)]
+    generate: bool,
+}
+
+impl NewPassword {
+    /// Whether any way was chosen.
+    pub(super) fn is_given(self) -> bool {
+        self.password_stdin || self.generate
+    }
+
+    /// Gets the password; with it, if it was made here, the same to be shown.
+    ///
+    /// # Errors
+    /// Nothing was given and nobody can be asked; two entries differ.
+    pub(super) fn get(
+        self,
+        global: &Global,
+        entropy: &dyn Entropy,
+    ) -> Result<(Secret<Vec<u8>>, Option<Secret<String>>), CliError> {
+        if self.generate {
+            let made = generate(entropy);
+            return Ok((Secret::new(made.expose().clone().into_bytes()), Some(made)));
+        }
+        if self.password_stdin {
+            return Ok((from_stdin()?, None));
+        }
+        if global.no_input || !std::io::stdin().is_terminal() {
+            return Err(CliError::Usage("a password is needed: --password-stdin or --generate".into()));
+        }
+        let first = ask("New password: ")?;
+        let again = ask("The same again: ")?;
+        if first.expose() != again.expose() {
+            return Err(CliError::Usage("the two passwords differ; nothing was changed".into()));
+        }
+        Ok((Secret::new(first.expose().clone().into_bytes()), None))
+    }
+}
+
+/// 144 random bits in letters that need no quoting.
+pub(super) fn generate(entropy: &dyn Entropy) -> Secret<String> {
+    let mut bytes = entropy.bytes::<18>();
+    let text = URL_SAFE_NO_PAD.encode(bytes);
+    bytes.zeroize();
+    Secret::new(text)
+}
+
+fn ask(prompt: &str) -> Result<Secret<String>, CliError> {
+    rpassword::prompt_password(prompt)
+        .map(Secret::new)
+        .map_err(|error| CliError::Failed(format!("the password could not be read: {error}")))
+}
+
+fn from_stdin() -> Result<Secret<Vec<u8>>, CliError> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(MOST)
+        .read_to_end(&mut bytes)
+        .map_err(|error| CliError::Failed(format!("stdin could not be read: {error}")))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    Ok(Secret::new(bytes))
+}

@@ -1,0 +1,175 @@
+//! `gatemint serve`: the service on one machine, from its first start on.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{http::HeaderValue, serve::ListenerExt};
+use clap::Args;
+use tokio::{net::TcpListener, signal::unix::SignalKind};
+
+use super::{CliError, output, password};
+use crate::{
+    domain::{Secret, Service, birth},
+    http::{self, Function, Options},
+    settings::{Settings, USUAL_LISTEN},
+    wiring::Place,
+};
+
+/// How long requests under way may take after SIGTERM.
+const GRACE: Duration = Duration::from_secs(25);
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// The address and port to listen on; port 0 takes a free one [default: 127.0.0.1:9000] [env: GATEMINT_LISTEN]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub(super) async fn run(self, settings: Settings) -> Result<(), CliError> {
+        output::start_log(&settings)?;
+        let place = match Place::of_settings(&settings)? {
+            Some(place) => place,
+            None => Place::of_data(Path::new(".gatemint")),
+        };
+        place.make()?;
+        let listen = self.listen.or(settings.listen).unwrap_or(USUAL_LISTEN);
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            CliError::Failed(format!("cannot listen on {listen}: {error}; choose another address with --listen"))
+        })?;
+        let address = listener.local_addr().map_err(|error| CliError::Failed(error.to_string()))?;
+
+        let backends = place.open(true)?;
+        let born = backends.born().await?;
+        let here = format!("http://{address}");
+        let recorded = born.as_ref().map(|born| born.issuer.clone());
+        let issuer = settings.issuer.clone().or(recorded).unwrap_or_else(|| here.clone());
+        let service = backends.service(&settings, issuer);
+        birth::make_keys(&service).await?;
+        let first_password = place.first_password();
+        if born.is_none() {
+            let file = first_password.clone().unwrap_or_else(|| PathBuf::from("admin-password"));
+            let password = first_password_in(&file, &service)?;
+            birth::bear(&service, password).await?;
+        }
+        greet(&service, address, &here, &place, first_password.as_deref());
+
+        let cors_origins: Result<Vec<_>, _> =
+            settings.cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
+        let options = Options {
+            trusted_proxies: settings.trusted_proxies,
+            cors_origins: cors_origins.map_err(|error| CliError::Failed(error.to_string()))?,
+        };
+        let router = http::router(Arc::new(service), Function::Http, &options);
+        answer(listener, router).await
+    }
+}
+
+/// Answers until SIGTERM or SIGINT, then finishes what is under way.
+async fn answer(listener: TcpListener, router: axum::Router) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| CliError::Failed(error.to_string());
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(failed)?;
+    let (asked, was_asked) = tokio::sync::oneshot::channel();
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop; finishing what is under way");
+        let _ = asked.send(());
+    };
+    let overdue = async {
+        if was_asked.await.is_ok() {
+            tokio::time::sleep(GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    let listener = listener.tap_io(|connection| {
+        // Answers are small and whole: waiting for more to send only delays them.
+        let _ = connection.set_nodelay(true);
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served.map_err(failed)?,
+        () = overdue => tracing::warn!("some requests were not finished in {} s", GRACE.as_secs()),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a person wants to see first. The password itself is never among it.
+fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, first_password: Option<&Path>) {
+    let issuer = &service.policy.issuer;
+    output::line(&format!("gatemint {} on {here}, state in {}", env!("CARGO_PKG_VERSION"), place.name()));
+    if issuer != here {
+        output::line(&format!("Tokens name the issuer {issuer}."));
+        output::line("  (recorded at the first start or set by GATEMINT_ISSUER; another address does not change it)");
+    }
+    if !address.ip().is_loopback() && issuer.starts_with("http://") {
+        let warning = format!(
+            "WARNING: {address} can be reached from other machines, and the issuer {issuer} is plain http: \
+             passwords and tokens cross the network readable. Put TLS in front and set GATEMINT_ISSUER=https://…"
+        );
+        output::aside(&warning);
+        tracing::warn!(%address, issuer, "plain http on an address that is not loopback");
+    }
+    if let Some(file) = first_password.filter(|file| file.exists()) {
+        let reachable = if address.ip().is_unspecified() { format!("http://127.0.0.1:{}", address.port()) } else { here.to_owned() };
+        output::line("");
+        output::line("A first token, for admin:");
+        output::line("");
+        output::line(&format!("  curl -sS {reachable}/oauth2/token \\"));
+        output::line("    -d grant_type=password -d username=admin \\");
+        output::line(&format!("    --data-urlencode {}", shell_word(&format!("password@{}", file.display()))));
+        output::line("");
+        output::line("The password is in that file until admin's password is changed.");
+    }
+}
+
+/// The text as one word of a POSIX shell.
+fn shell_word(text: &str) -> String {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._/@:+,".contains(&byte));
+    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// The first password: made and written whole, or the one that another process was faster to write.
+fn first_password_in(file: &Path, service: &Service) -> Result<Secret<Vec<u8>>, CliError> {
+    let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", file.display()));
+    let made = password::generate(service.entropy.as_ref());
+    // Written beside its place and linked there: whoever sees the file sees all of it.
+    let draft = file.with_extension(format!("{}.new", std::process::id()));
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)
+        .and_then(|mut draft| draft.write_all(made.expose().as_bytes()).and_then(|()| draft.sync_all()))
+        .and_then(|()| match fs::hard_link(&draft, file) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        });
+    let _ = fs::remove_file(&draft);
+    written.map_err(failed)?;
+    fs::read(file).map(Secret::new).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        assert_eq!(shell_word("password@.gatemint/admin-password"), "password@.gatemint/admin-password");
+        assert_eq!(shell_word("password@/my data/it's"), r"'password@/my data/it'\''s'");
+    }
+}

@@ -1,0 +1,200 @@
+//! `gatemint user`
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    CliError, Global,
+    door::{OPERATOR, store},
+    output,
+    password::NewPassword,
+};
+use crate::{
+    domain::account::{
+        Account,
+        manage::{self, AccountPatch, NewAccount},
+    },
+    settings::Settings,
+};
+
+const PAGE: usize = 90;
+
+#[derive(Subcommand)]
+pub(super) enum User {
+    /// Make a user
+    #[command(after_help = "Example:\n  gatemint user create ada --email ada@example.org --role analysts --generate --data .gatemint")]
+    Create {
+        /// The name, for ever: a-z, 0-9, '-' and '.'
+        name: String,
+        /// The e-mail address
+        #[arg(long, default_value = "")]
+        email: String,
+        /// A role that the user's tokens carry (repeatable); `admin` grants everything
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// The namespace, for ever [default: the name]
+        #[arg(long)]
+        namespace: Option<String>,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// List all users
+    #[command(alias = "ls")]
+    List,
+    /// Show a user
+    Get {
+        /// The name
+        name: String,
+    },
+    /// Change a user
+    #[command(after_help = "Example:\n  gatemint user set ada --role analysts --role jobs --data .gatemint")]
+    Set {
+        /// The name
+        name: String,
+        /// The e-mail address; '' for none
+        #[arg(long)]
+        email: Option<String>,
+        /// All the user's roles from now on (repeatable)
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// No roles from now on
+        #[arg(long, conflicts_with = "roles")]
+        no_roles: bool,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Let no one sign in as the user, and end all the user's sessions
+    Disable {
+        /// The name
+        name: String,
+    },
+    /// Let the user sign in again
+    Enable {
+        /// The name
+        name: String,
+    },
+    /// Delete a user with all sessions; a user made again under the name inherits nothing
+    #[command(alias = "rm")]
+    Delete {
+        /// The name
+        name: String,
+    },
+}
+
+#[derive(Serialize)]
+struct View {
+    name: String,
+    uid: String,
+    namespace: String,
+    email: String,
+    roles: Vec<String>,
+    enabled: bool,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+impl View {
+    fn of(account: &Account) -> Self {
+        Self {
+            name: account.name.to_string(),
+            uid: account.uid.to_string(),
+            namespace: account.namespace.to_string(),
+            email: account.email.as_str().to_owned(),
+            roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            enabled: account.enabled,
+            created_at: account.created_at.rfc3339(),
+            password: None,
+        }
+    }
+
+    fn show(&self, global: &Global) -> Result<(), CliError> {
+        if global.json {
+            return output::json(self);
+        }
+        let mut rows = vec![
+            ("Name", self.name.clone()),
+            ("Uid", self.uid.clone()),
+            ("Namespace", self.namespace.clone()),
+            ("E-mail", self.email.clone()),
+            ("Roles", self.roles.join(", ")),
+            ("Enabled", yes_or_no(self.enabled)),
+            ("Created at", self.created_at.clone()),
+        ];
+        if let Some(password) = &self.password {
+            rows.push(("Password", format!("{password}   (shown once)")));
+        }
+        output::sheet(&rows);
+        Ok(())
+    }
+}
+
+fn yes_or_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+impl User {
+    pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
+        let service = store(settings).await?;
+        let now = service.now();
+        match self {
+            Self::Create { name, email, roles, namespace, password } => {
+                let (password, made) = password.get(global, service.entropy.as_ref())?;
+                let new = NewAccount { name, namespace, email, roles, enabled: true, password };
+                let account = manage::create(&service, now, new, OPERATOR).await?;
+                let shown = made.map(|made| made.expose().clone());
+                View { password: shown, ..View::of(&account) }.show(global)
+            }
+            Self::List => {
+                let (mut all, mut after) = (Vec::new(), None);
+                loop {
+                    let (accounts, next) = manage::list(&service, now, after.as_deref(), PAGE).await?;
+                    all.extend(accounts.iter().map(View::of));
+                    after = next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                if global.json {
+                    return output::json(&all);
+                }
+                let rows = all.into_iter().map(|user| {
+                    vec![user.name, user.email, user.roles.join(", "), yes_or_no(user.enabled), user.created_at]
+                });
+                output::table(&["name", "e-mail", "roles", "enabled", "created at"], rows);
+                Ok(())
+            }
+            Self::Get { name } => View::of(&manage::get(&service, now, &name).await?.record).show(global),
+            Self::Set { name, email, roles, no_roles, password } => {
+                let (password, made) = if password.is_given() {
+                    let (password, made) = password.get(global, service.entropy.as_ref())?;
+                    (Some(password), made)
+                } else {
+                    (None, None)
+                };
+                let roles = (no_roles || !roles.is_empty()).then_some(roles);
+                if email.is_none() && roles.is_none() && password.is_none() {
+                    return Err(CliError::Usage(
+                        "nothing to change: give --email, --role, --no-roles, --password-stdin or --generate".into(),
+                    ));
+                }
+                let patch = AccountPatch { email, roles, enabled: None, password };
+                let account = manage::update(&service, now, &name, patch, OPERATOR).await?;
+                let shown = made.map(|made| made.expose().clone());
+                View { password: shown, ..View::of(&account) }.show(global)
+            }
+            Self::Disable { name } => enable(&service, global, &name, false).await,
+            Self::Enable { name } => enable(&service, global, &name, true).await,
+            Self::Delete { name } => {
+                manage::delete(&service, now, &name, OPERATOR).await?;
+                output::aside(&format!("The user {name} and all sessions are gone."));
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn enable(service: &crate::domain::Service, global: &Global, name: &str, on: bool) -> Result<(), CliError> {
+    let patch = AccountPatch { enabled: Some(on), ..AccountPatch::default() };
+    View::of(&manage::update(service, service.now(), name, patch, OPERATOR).await?).show(global)
+}
