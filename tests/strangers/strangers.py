@@ -13,7 +13,8 @@ from support import Serve, check, counted, equal, gatemint, node, temporary_dire
 
 USER, PASSWORD = "ada", "correct-horse-battery-staple"
 LIFE, REFRESHES = 2, 5  # seconds; refreshes that each library is to do
-CLIENT, SECRET_NAMES = "strangers", ("client_secret", "secret")
+# With a hyphen, which openid-client spells %2D in Basic, as it may (RFC 6749 §2.3.1).
+CLIENT, SECRET_NAMES = "stranger-clients", ("client_secret", "secret")
 
 
 def loop(serve, name, session, stored):

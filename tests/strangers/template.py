@@ -10,7 +10,7 @@ TEMPLATE = Path(__file__).resolve().parent.parent.parent / "template.yaml"
 
 
 def lint(path):
-    command = [sys.executable, "-m", "cfnlint", "--non-zero-exit-code", "informational", "--", str(path)]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--non-zero-exit-code", "informational", "--", str(path)]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
 
 
