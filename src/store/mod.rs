@@ -11,6 +11,7 @@
 //! * A row whose `expires_at` has come is absent for every purpose, whether or not it was purged yet.
 //! * A commit that is retried under its own id after a lost reply finds its own work and reports success.
 
+mod judge;
 mod memory;
 mod row;
 #[cfg(feature = "sqlite")]
@@ -19,7 +20,7 @@ mod sqlite;
 pub use memory::MemoryStore;
 pub use row::{Record, Row, UnreadableRow, decode};
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
+pub use sqlite::{OpenError, SqliteStore};
 
 use async_trait::async_trait;
 
@@ -27,6 +28,9 @@ use crate::clock::Timestamp;
 
 /// The most writes that one commit may hold.
 pub const MAX_WRITES: usize = 25;
+
+/// The most rows that one page of a `list` may hold.
+pub const MAX_PAGE: usize = 1000;
 
 /// Names a row: a partition, and a place in it. `partition` begins with the row's kind and `#`
 /// (`account#…`), so that access rules can speak of kinds.
@@ -94,7 +98,9 @@ pub enum Write {
         /// Its condition.
         when: When,
     },
-    /// Removes a row. It must never decide a race: a retried delete cannot recognise itself.
+    /// Removes a row. It must never decide a race: a retried delete cannot recognise itself. For that reason a row
+    /// that is absent or past its purge time satisfies it under [`When::VersionIs`] as well: the row is gone, which is
+    /// what was wanted. A row that is there with another version is a conflict.
     Delete {
         /// The row's key.
         key: Key,
@@ -136,6 +142,16 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+impl Page {
+    /// Makes the page of a backend that read one row more than was asked for, to learn whether the partition goes on.
+    fn cut(mut items: Vec<Item>, limit: usize) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|last| last.key.sort.clone());
+        Self { items, next }
+    }
+}
+
 /// Why a read failed. The store's own words are for the operator's log, never for a caller.
 #[derive(Debug, thiserror::Error)]
 #[error("the store did not answer: {0}")]
@@ -172,7 +188,7 @@ pub trait Store: Send + Sync {
     /// Reads rows in one round trip, in the order of `keys` (a key may repeat).
     async fn get(&self, now: Timestamp, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
-    /// Reads up to `limit` (1..=1000) rows of a partition whose sort key is greater than `after`.
+    /// Reads up to `limit` (1..=[`MAX_PAGE`]; what is outside is taken as the nearer end) rows of a partition whose sort key is greater than `after`.
     async fn list(
         &self,
         now: Timestamp,
@@ -181,7 +197,10 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
-    /// Does all the writes, or none. `id` is random and made once per commit; a retry uses it again.
+    /// Does all the writes, or none. `id` is random and made once per commit; a retry uses it again, and finds itself
+    /// done as long as one of the rows that it put is still as it put it. When others have since overwritten or deleted
+    /// all of them, a retry is judged like a new commit: a put under `VersionIs` then conflicts, while one under
+    /// `Always` is written again, and so is one under `Absent` whose row is gone.
     /// At most [`MAX_WRITES`] writes, a key at most once, and a commit of several writes holds at least one `Put`;
     /// anything else is a mistake of ours and answers `Unavailable`.
     async fn commit(&self, now: Timestamp, id: Version, writes: Vec<Write>) -> Result<(), CommitError>;

@@ -67,11 +67,7 @@ pub struct UnreadableRow {
 pub fn decode<T: Record>(item: Option<Item>) -> Result<Option<Row<T>>, StoreError> {
     let Some(item) = item else { return Ok(None) };
     let unreadable = |reason: String| {
-        StoreError::new(UnreadableRow {
-            partition: item.key.partition.clone(),
-            sort: item.key.sort.clone(),
-            reason,
-        })
+        StoreError::new(UnreadableRow { partition: item.key.partition.clone(), sort: item.key.sort.clone(), reason })
     };
     let stored: Stored = serde_json::from_str(&item.body).map_err(|error| unreadable(error.to_string()))?;
     let body = if stored.v == T::FORMAT {

@@ -2,14 +2,16 @@
 //!
 //! A secret has a name of one or more `/`-separated parts and a current version; a second, *staged* version can wait
 //! beside it until it is promoted by a compare-and-swap. The names in use are `keys/gatemint-jwt-secret` (the signing
-//! keys) and `refresh/gatemint-refresh-secret` (the pepper ring).
+//! keys) and `refresh/gatemint-refresh-secret` (the pepper ring). A part is spelt with `a-z`, `0-9`, `.`, `_` and `-`,
+//! and neither begins with a dot nor ends in `.json`; another name answers `Unavailable`.
 
+mod entry;
 #[cfg(feature = "sqlite")]
 mod file;
 mod memory;
 
 #[cfg(feature = "sqlite")]
-pub use file::FileVault;
+pub use file::{FileVault, OpenError};
 pub use memory::MemoryVault;
 
 use async_trait::async_trait;
@@ -29,7 +31,7 @@ pub struct SecretVersion {
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// `create`: there is one already; `stage`: the request id stands for another value; `promote`: the current
-    /// version is not the one expected, or nothing was staged with that id.
+    /// version is not the one expected, or nothing was staged with that id; both: there is no such secret.
     #[error("the vault refused: {0}")]
     Conflict(String),
     /// The vault did not answer, or what it holds is unusable.
@@ -54,7 +56,8 @@ pub trait Vault: Send + Sync {
     async fn create(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError>;
 
     /// Keeps a value beside the current one under `request_id`. The same id with the same value again is `Ok`; with
-    /// another value `Conflict`. A secret has at most one staged version: a new id replaces it.
+    /// another value `Conflict`, also when it was promoted meanwhile. A secret has at most one staged version: a new id
+    /// replaces it.
     async fn stage(&self, name: &str, request_id: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError>;
 
     /// The staged version, or none.
@@ -64,7 +67,8 @@ pub trait Vault: Send + Sync {
     /// Promoting what is already current is `Ok`.
     async fn promote(&self, name: &str, request_id: &str, from: &str) -> Result<(), VaultError>;
 
-    /// Writes a new current version, whatever was there; makes the secret if there was none.
+    /// Writes a new current version, whatever was there; makes the secret if there was none. A staged version stays,
+    /// but whoever staged it cannot promote it any more over the version that it was based on.
     async fn put(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError>;
 
     /// Removes a secret with all its versions; `Ok` if there was none.

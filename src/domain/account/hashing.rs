@@ -1,0 +1,120 @@
+//! Where Argon2id runs: on a few threads of its own kind, so that a flood of sign-ins cannot take the cores from
+//! refreshes, and with a queue that ends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    PasswordHash,
+    password::{BadHash, Judgement, Memory},
+};
+use crate::domain::{Refusal, Secret};
+
+/// How many may wait for each thread that hashes. At 20 ms a hash the last of them waits about 1.3 s.
+const WAITING_PER_THREAD: usize = 64;
+
+/// The queue before the hashing threads is full: try again in a second.
+#[derive(Clone, Copy, Debug)]
+pub struct HashingQueueFull;
+
+/// The hashing threads.
+#[derive(Clone)]
+pub struct Hashing {
+    threads: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    spare: Arc<Mutex<Vec<Memory>>>,
+}
+
+/// A place in the queue. It is taken before an attempt is reserved, so that no reservation is made in vain.
+pub struct Place {
+    hashing: Hashing,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Hashing {
+    /// With so many threads (at least one).
+    pub fn new(threads: usize) -> Self {
+        let threads = threads.max(1);
+        Self {
+            threads: Arc::new(Semaphore::new(threads)),
+            places: Arc::new(Semaphore::new(threads * (WAITING_PER_THREAD + 1))),
+            spare: Arc::default(),
+        }
+    }
+
+    /// Takes a place in the queue, at once or not at all.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub fn admit(&self) -> Result<Place, HashingQueueFull> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| HashingQueueFull)?;
+        Ok(Place { hashing: self.clone(), _place: place })
+    }
+
+    /// Runs one piece of work on a hashing thread, in the order of asking.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> Result<T, BadHash> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let turn = self.threads.clone().acquire_owned().await.map_err(Refusal::unavailable)?;
+        let hashing = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let turn = turn;
+            let mut memory = hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let result = work(&mut memory);
+            // Kept only while there is a queue: 19 MiB is more than the rest of the service.
+            let mut spare = hashing.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(turn);
+            if hashing.threads.available_permits() == 0 {
+                spare.push(memory);
+            } else {
+                spare.clear();
+            }
+            result
+        })
+        .await
+        .map_err(Refusal::unavailable)?
+        .map_err(Refusal::unavailable)
+    }
+}
+
+impl Place {
+    /// Whether this is the password of that hash; with no hash the same work is done and the answer is no.
+    pub(crate) async fn judge(&self, hash: Option<PasswordHash>, password: Secret<Vec<u8>>) -> Result<bool, Refusal> {
+        self.judge_and_renew(hash, password, None).await.map(|(matches, _)| matches)
+    }
+
+    /// As [`Place::judge`]; if the hash is right and weaker than what is made now, a new one with `salt` comes along.
+    pub(crate) async fn judge_and_renew(
+        &self,
+        hash: Option<PasswordHash>,
+        password: Secret<Vec<u8>>,
+        salt: Option<[u8; 16]>,
+    ) -> Result<(bool, Option<PasswordHash>), Refusal> {
+        self.hashing
+            .run(move |memory| {
+                let Judgement { matches, weaker } = PasswordHash::judge(hash.as_ref(), password.expose(), memory)?;
+                let renewed = match salt {
+                    Some(salt) if matches && weaker => Some(PasswordHash::make(password.expose(), salt, memory)?),
+                    _ => None,
+                };
+                Ok((matches, renewed))
+            })
+            .await
+    }
+
+    /// Hashes a new password.
+    pub(crate) async fn hash(&self, password: Secret<Vec<u8>>, salt: [u8; 16]) -> Result<PasswordHash, Refusal> {
+        self.hashing.run(move |memory| PasswordHash::make(password.expose(), salt, memory)).await
+    }
+}
+
+impl From<HashingQueueFull> for Refusal {
+    fn from(_: HashingQueueFull) -> Self {
+        Self::new(
+            crate::domain::RefusalKind::Throttled(std::time::Duration::from_secs(1)),
+            "too many sign-ins at this moment; try again",
+        )
+    }
+}

@@ -1,0 +1,118 @@
+//! The first start on one machine: keys, peppers, the admin, and the row that says that it happened.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Refusal, Secret, Service,
+    account::manage::{self, NewAccount},
+    ids::Role,
+    key::{KeySet, PublicKeys},
+    session::PepperRing,
+};
+use crate::{
+    clock::Timestamp,
+    store::{CommitError, Key, Record, Row, Store, When, decode},
+    vault::{Vault, VaultError},
+};
+
+/// The admin's name.
+pub const ADMIN: &str = "admin";
+
+/// The row that says that the first start happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Born {
+    /// The issuer that the first start recorded.
+    pub issuer: String,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+impl Born {
+    /// Reads it, before there is a service.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn read(store: &dyn Store, now: Timestamp) -> Result<Option<Self>, Refusal> {
+        let row: Option<Row<Self>> = decode(store.get(now, &[Self::row()]).await?.pop().flatten())?;
+        Ok(row.map(|row| row.record))
+    }
+
+    fn row() -> Key {
+        Key::new("meta#born", "born")
+    }
+}
+
+impl Record for Born {
+    const FORMAT: u32 = 1;
+    fn key(&self) -> Key {
+        Self::row()
+    }
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// Makes what is missing of keys, peppers and the row of public keys. Of several that race the first one's stand.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn make_keys(service: &Service) -> Result<(), Refusal> {
+    let now = service.now();
+    let entropy = service.entropy.as_ref();
+    create_secret(service.vault.as_ref(), KeySet::SECRET, || KeySet::first(entropy, now)).await?;
+    create_secret(service.vault.as_ref(), PepperRing::SECRET, || Ok(PepperRing::first(entropy, now))).await?;
+    let keys = service.keys.private(now, entropy, service.vault.as_ref()).await?;
+    match service.commit(now, vec![keys.public().put(When::Absent)]).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(unavailable) => Err(unavailable.into()),
+    }
+}
+
+async fn create_secret(
+    vault: &dyn Vault,
+    name: &str,
+    value: impl FnOnce() -> Result<Secret<Vec<u8>>, Refusal>,
+) -> Result<(), Refusal> {
+    if vault.current(name).await?.is_some() {
+        return Ok(());
+    }
+    match vault.create(name, value()?).await {
+        Ok(()) | Err(VaultError::Conflict(_)) => Ok(()),
+        Err(unavailable) => Err(unavailable.into()),
+    }
+}
+
+/// Makes the admin, with the first password, and the row that says so, in one commit. If another process was faster,
+/// its work stands.
+///
+/// # Errors
+/// `Unavailable`, `Invalid` for the password.
+pub async fn bear(service: &Service, password: Secret<Vec<u8>>) -> Result<(), Refusal> {
+    let now = service.now();
+    let admin = NewAccount {
+        name: ADMIN.into(),
+        namespace: None,
+        email: String::new(),
+        roles: vec![Role::ADMIN.into()],
+        enabled: true,
+        password,
+    };
+    let (_, mut writes) = manage::prepare(service, now, admin).await?;
+    writes.push(Born { issuer: service.policy.issuer.clone(), at: now }.put(When::Absent));
+    match service.commit(now, writes).await {
+        Ok(_) => {
+            tracing::info!(target: "gatemint::audit", event = "first_start", issuer = service.policy.issuer);
+            Ok(())
+        }
+        Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(unavailable) => Err(unavailable.into()),
+    }
+}
+
+/// Whether the public keys' row is there: without it nothing can be verified.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn has_keys(store: &dyn Store, now: Timestamp) -> Result<bool, Refusal> {
+    Ok(store.get(now, &[PublicKeys::row()]).await?.pop().flatten().is_some())
+}

@@ -1,0 +1,241 @@
+//! The pipeline that every grant goes through.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{Scope, client_credentials, password, refresh_token};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        GrantError, GrantRefusal, Secret, Service,
+        account::Account,
+        client::{Client, GrantType, Presented},
+        ids::random_id,
+        key::jwt::{AccessClaims, Audience, Kind},
+        session::{RefreshToken, Session},
+    },
+    store::{Row, decode},
+};
+
+/// What is given in exchange.
+pub enum Grant {
+    /// A user's name and password (RFC 6749 §4.3).
+    Password {
+        /// As it was typed; it need not be a name at all.
+        username: String,
+        /// As it was typed.
+        password: Secret<Vec<u8>>,
+    },
+    /// A refresh token (RFC 6749 §6).
+    RefreshToken {
+        /// As it was presented.
+        token: Secret<String>,
+    },
+    /// The client's own authentication (RFC 6749 §4.4).
+    ClientCredentials,
+}
+
+/// A request to the token endpoint, parsed.
+pub struct Request {
+    /// Who asks.
+    pub client_id: String,
+    /// How it shows that.
+    pub presented: Presented,
+    /// What it gives.
+    pub grant: Grant,
+    /// The scopes that it asks for, as one text.
+    pub scope: Option<String>,
+    /// Whom the access token is for (RFC 8707), if it says so.
+    pub resource: Vec<String>,
+    /// Where the request came from.
+    pub address: IpAddr,
+}
+
+/// What is given back (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct Tokens {
+    /// The access token.
+    pub access_token: Secret<String>,
+    /// How long it lives.
+    pub expires_in: Duration,
+    /// The refresh token, and how long it can be used if it is not used before.
+    pub refresh: Option<(Secret<String>, Duration)>,
+    /// What the access token is good for.
+    pub scope: Scope,
+    /// Its `sid`.
+    pub session_state: String,
+}
+
+/// Whose token it will be.
+pub(super) enum Holder {
+    /// An account's, by a session.
+    Account { account: Account, session: Session },
+    /// The client's own.
+    Client,
+}
+
+/// Exchanges a grant for tokens.
+///
+/// # Errors
+/// As RFC 6749 §5.2; `temporarily_unavailable` when throttled, or with store or keys away.
+pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, GrantRefusal> {
+    // 1. One reading of the clock for all that follows.
+    let now = service.now();
+
+    // 2. What can be refused without reading anything: a forged refresh token costs a MAC.
+    let (grant_type, mut prepared) = match request.grant {
+        Grant::Password { username, password } => {
+            let prepared = password::prepare(service, now, username, password, request.address).await?;
+            (GrantType::Password, Prepared::Password(prepared))
+        }
+        Grant::RefreshToken { token } => {
+            (GrantType::RefreshToken, Prepared::RefreshToken(refresh_token::prepare(service, now, &token).await?))
+        }
+        Grant::ClientCredentials => (GrantType::ClientCredentials, Prepared::ClientCredentials),
+    };
+
+    // 3. One round trip: the client's row and whatever the grant needs.
+    let mut keys = vec![Client::key_of(&request.client_id)];
+    keys.extend(prepared.keys());
+    let mut rows = service.store.get(now, &keys).await?.into_iter();
+    let client: Option<Row<Client>> = decode(rows.next().flatten())?;
+    prepared.accept(rows.collect())?;
+
+    // 4. Is the client who it says, and may it do this?
+    let client = client.map(|row| row.record).or_else(|| Client::built_in(&request.client_id));
+    let client =
+        client.filter(|client| client.authentic(&request.presented)).ok_or_else(GrantRefusal::invalid_client)?;
+    if !client.may(grant_type) {
+        return Err(GrantRefusal::new(GrantError::UnauthorizedClient, "The client may not use this grant_type"));
+    }
+
+    // 5. Whom the token is for.
+    let audience = audience(&client, &service.policy.issuer, &request.resource)?;
+
+    // 6. The grant's own judgement, and its commit.
+    let asked = request.scope.as_deref();
+    let (holder, scope) = match prepared {
+        Prepared::Password(prepared) => prepared.redeem(service, now, &client, asked).await?,
+        Prepared::RefreshToken(prepared) => prepared.redeem(service, now, &client, asked).await?,
+        Prepared::ClientCredentials => client_credentials::redeem(&client, asked)?,
+    };
+
+    // 7. The tokens.
+    issue(service, now, &client, holder, scope, audience).await
+}
+
+/// A grant between its preparation and its judgement.
+enum Prepared {
+    Password(password::Prepared),
+    RefreshToken(refresh_token::Prepared),
+    ClientCredentials,
+}
+
+impl Prepared {
+    fn keys(&self) -> Vec<crate::store::Key> {
+        match self {
+            Self::Password(prepared) => prepared.keys(),
+            Self::RefreshToken(prepared) => prepared.keys(),
+            Self::ClientCredentials => Vec::new(),
+        }
+    }
+
+    fn accept(&mut self, rows: Vec<Option<crate::store::Item>>) -> Result<(), GrantRefusal> {
+        match self {
+            Self::Password(prepared) => prepared.accept(rows),
+            Self::RefreshToken(prepared) => prepared.accept(rows),
+            Self::ClientCredentials => Ok(()),
+        }
+    }
+}
+
+fn audience(client: &Client, issuer: &str, resource: &[String]) -> Result<Audience, GrantRefusal> {
+    let allowed = if client.audiences.is_empty() { vec![issuer.to_owned()] } else { client.audiences.clone() };
+    if resource.is_empty() {
+        return Ok(Audience(allowed));
+    }
+    let mut chosen: Vec<String> = Vec::new();
+    for one in resource {
+        if !allowed.contains(one) {
+            return Err(GrantRefusal::new(GrantError::InvalidTarget, "The client may not ask for this resource"));
+        }
+        if !chosen.contains(one) {
+            chosen.push(one.clone());
+        }
+    }
+    Ok(Audience(chosen))
+}
+
+async fn issue(
+    service: &Service,
+    now: Timestamp,
+    client: &Client,
+    holder: Holder,
+    scope: Scope,
+    audience: Audience,
+) -> Result<Tokens, GrantRefusal> {
+    let life = client.access_life.unwrap_or(service.policy.access_life);
+    let issuer = service.policy.issuer.clone();
+    let client_id = client.id.to_string();
+    let jti = random_id(service.entropy.as_ref());
+    let (claims, refresh) = match holder {
+        Holder::Account { account, session } => {
+            // No access token outlives its session.
+            let exp = (now + life).min(session.ends_at);
+            let refresh = derive(service, now, &session).await?;
+            let claims = AccessClaims {
+                iss: issuer,
+                sub: account.uid.to_string(),
+                aud: audience,
+                client_id,
+                iat: now,
+                nbf: now,
+                exp,
+                jti,
+                scope: scope.to_string(),
+                auth_time: session.opened_at,
+                sid: session.id.to_string(),
+                preferred_username: account.name.to_string(),
+                identity: account.name.to_string(),
+                namespace: account.namespace.to_string(),
+                email: if scope.has("email") { account.email.as_str().to_owned() } else { String::new() },
+                roles: if scope.has("roles") {
+                    account.roles.iter().map(|role| role.as_str().to_owned()).collect()
+                } else {
+                    Vec::new()
+                },
+            };
+            (claims, Some((refresh, session.ends_at.since(now))))
+        }
+        Holder::Client => {
+            let who = format!("client:{client_id}");
+            let claims = AccessClaims {
+                iss: issuer,
+                sub: client_id.clone(),
+                aud: audience,
+                client_id,
+                iat: now,
+                nbf: now,
+                exp: now + life,
+                jti,
+                scope: scope.to_string(),
+                auth_time: now,
+                sid: client.own_sid(),
+                preferred_username: who.clone(),
+                identity: who,
+                namespace: String::new(),
+                email: String::new(),
+                roles: Vec::new(),
+            };
+            (claims, None)
+        }
+    };
+    let access_token = service.sign(now, Kind::Access, &claims).await?;
+    Ok(Tokens { access_token, expires_in: claims.exp.since(now), refresh, scope, session_state: claims.sid })
+}
+
+/// The session's current refresh token. Its pepper may be newer than the ring at hand.
+async fn derive(service: &Service, now: Timestamp, session: &Session) -> Result<Secret<String>, GrantRefusal> {
+    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), session.pepper).await?;
+    RefreshToken::derive(session, &ring)
+        .ok_or_else(|| GrantRefusal::unavailable(format!("pepper {} is not in the ring", session.pepper)))
+}

@@ -1,0 +1,220 @@
+//! Keys in memory: read once, again after a while, at once on an unknown id (but not often), and used stale while the
+//! place that they come from is away.
+
+use std::{
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::Mutex;
+
+use super::{KeySet, PublicKey, PublicKeys};
+use crate::{
+    clock::Timestamp,
+    domain::{Refusal, session::PepperRing},
+    entropy::Entropy,
+    store::{Row, Store, decode},
+    vault::Vault,
+};
+
+/// How old a value may grow before it is read again, ± 20 % so that processes do not ask in step.
+const FRESH_FOR: u64 = 300;
+/// How often an unknown id may make us read again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How long a value is used while its source is away.
+const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
+
+struct Entry<T> {
+    value: Arc<T>,
+    read_at: Timestamp,
+    fresh_until: Timestamp,
+}
+
+/// One value with its age.
+pub struct Cached<T> {
+    entry: RwLock<Option<Entry<T>>>,
+    /// Held while reading, so that a crowd asks once. Holds the last time that it was tried.
+    reading: Mutex<Option<Timestamp>>,
+}
+
+impl<T> Default for Cached<T> {
+    fn default() -> Self {
+        Self { entry: RwLock::new(None), reading: Mutex::new(None) }
+    }
+}
+
+impl<T> Cached<T> {
+    fn peek(&self, wanted: impl Fn(&Entry<T>) -> bool) -> Option<Arc<T>> {
+        let entry = self.entry.read().unwrap_or_else(PoisonError::into_inner);
+        entry.as_ref().filter(|entry| wanted(entry)).map(|entry| entry.value.clone())
+    }
+
+    /// The value, read again if it is old. If it cannot be read, the one that is there, for a day.
+    ///
+    /// # Errors
+    /// It cannot be read and there is none, or none that is young enough.
+    pub async fn get<F: Future<Output = Result<T, Refusal>>>(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        read: impl FnOnce() -> F,
+    ) -> Result<Arc<T>, Refusal> {
+        if let Some(value) = self.peek(|entry| now < entry.fresh_until) {
+            return Ok(value);
+        }
+        self.read_again(now, entropy, |entry| now < entry.fresh_until, read).await
+    }
+
+    /// The value, read again now whatever its age, unless that was tried within the last 10 seconds: for an id that the
+    /// value at hand does not know.
+    ///
+    /// # Errors
+    /// As [`Cached::get`].
+    pub async fn get_newer<F: Future<Output = Result<T, Refusal>>>(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        read: impl FnOnce() -> F,
+    ) -> Result<Arc<T>, Refusal> {
+        self.read_again(now, entropy, |entry| now.since(entry.read_at) < ASK_AGAIN_AFTER, read).await
+    }
+
+    async fn read_again<F: Future<Output = Result<T, Refusal>>>(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        good_enough: impl Fn(&Entry<T>) -> bool,
+        read: impl FnOnce() -> F,
+    ) -> Result<Arc<T>, Refusal> {
+        let mut tried_at = self.reading.lock().await;
+        // Somebody else may have read it while we waited for our turn.
+        if let Some(value) = self.peek(&good_enough) {
+            return Ok(value);
+        }
+        let stale = self.peek(|entry| now.since(entry.read_at) < STALE_FOR);
+        // While the source is away, it is asked now and then, not by every request.
+        if let (Some(value), Some(tried)) = (&stale, *tried_at)
+            && now.since(tried) < ASK_AGAIN_AFTER
+        {
+            return Ok(value.clone());
+        }
+        *tried_at = Some(now);
+        match read().await {
+            Ok(value) => {
+                let value = Arc::new(value);
+                let jitter = u64::from(u16::from_be_bytes(entropy.bytes())) % (FRESH_FOR * 2 / 5);
+                let fresh_until = now + Duration::from_secs(FRESH_FOR * 4 / 5 + jitter);
+                let entry = Entry { value: value.clone(), read_at: now, fresh_until };
+                *self.entry.write().unwrap_or_else(PoisonError::into_inner) = Some(entry);
+                Ok(value)
+            }
+            Err(refusal) => {
+                let Some(value) = stale else { return Err(refusal) };
+                tracing::warn!(cause = ?refusal.source, "keys cannot be read again, the ones at hand are used");
+                Ok(value)
+            }
+        }
+    }
+}
+
+/// The three things that are kept in memory: public keys, private keys, peppers.
+#[derive(Default)]
+pub struct Keys {
+    public: Cached<PublicKeys>,
+    private: Cached<KeySet>,
+    peppers: Cached<PepperRing>,
+}
+
+impl Keys {
+    /// The public keys.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn public(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        store: &dyn Store,
+    ) -> Result<Arc<PublicKeys>, Refusal> {
+        self.public.get(now, entropy, || read_public(now, store)).await
+    }
+
+    /// The public key of that id, if it judges at `now`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn judging(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        store: &dyn Store,
+        kid: &str,
+    ) -> Result<Option<PublicKey>, Refusal> {
+        let find = |keys: &PublicKeys| keys.keys.iter().find(|key| key.kid == kid && key.times.judges(now)).cloned();
+        if let Some(key) = find(&*self.public(now, entropy, store).await?) {
+            return Ok(Some(key));
+        }
+        Ok(find(&*self.public.get_newer(now, entropy, || read_public(now, store)).await?))
+    }
+
+    /// The private keys.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn private(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        vault: &dyn Vault,
+    ) -> Result<Arc<KeySet>, Refusal> {
+        self.private.get(now, entropy, || read_secret(vault, KeySet::SECRET, KeySet::parse)).await
+    }
+
+    /// The peppers.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn peppers(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        vault: &dyn Vault,
+    ) -> Result<Arc<PepperRing>, Refusal> {
+        self.peppers.get(now, entropy, || read_secret(vault, PepperRing::SECRET, PepperRing::parse)).await
+    }
+
+    /// The peppers, with the one of that id if there is one anywhere: read again if it is not at hand.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn peppers_with(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        vault: &dyn Vault,
+        id: u8,
+    ) -> Result<Arc<PepperRing>, Refusal> {
+        let ring = self.peppers(now, entropy, vault).await?;
+        if ring.find(id).is_some() {
+            return Ok(ring);
+        }
+        self.peppers.get_newer(now, entropy, || read_secret(vault, PepperRing::SECRET, PepperRing::parse)).await
+    }
+}
+
+async fn read_public(now: Timestamp, store: &dyn Store) -> Result<PublicKeys, Refusal> {
+    let row = store.get(now, &[PublicKeys::row()]).await?.pop().flatten();
+    let row: Option<Row<PublicKeys>> = decode(row)?;
+    row.map(|row| row.record).ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))
+}
+
+async fn read_secret<T>(
+    vault: &dyn Vault,
+    name: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<T, Refusal> {
+    let secret =
+        vault.current(name).await?.ok_or_else(|| Refusal::unavailable(format!("the vault holds no {name}")))?;
+    parse(secret.value.expose()).map_err(Refusal::unavailable)
+}

@@ -1,0 +1,268 @@
+//! JSON Web Tokens: made with a key pair that was parsed once, judged by a key that decides the algorithm itself.
+//!
+//! The only file that knows the jsonwebtoken crate, and it uses nothing of it but the check of a signature: header and
+//! claims are read here, strictly, and time is judged by our clock (RFC 8725 is the list of what goes wrong otherwise).
+
+use aws_lc_rs::{rand::SystemRandom, signature::EcdsaKeyPair};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+
+use super::{Algorithm, PublicKey};
+use crate::{clock::Timestamp, domain::Secret};
+
+/// No token of ours is longer; a longer text is refused before anything of it is parsed.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// A kind of token: the header's `typ`, checked together with `aud`, so that none passes for another
+/// (RFC 8725 §3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An access token (RFC 9068 §2.1).
+    Access,
+}
+
+impl Kind {
+    /// The `typ` of its header.
+    pub fn typ(self) -> &'static str {
+        match self {
+            Self::Access => "at+jwt",
+        }
+    }
+}
+
+/// Why a token is not good. For the operator's log; a caller hears one text for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadToken {
+    /// Not three parts, not base64url, not JSON, or a claim is missing or of the wrong type.
+    #[error("it is not a token of ours in form")]
+    Malformed,
+    /// Its `kid` names no key that judges.
+    #[error("its key is not known")]
+    UnknownKey,
+    /// Its signature does not match.
+    #[error("its signature does not match")]
+    BadSignature,
+    /// `typ`, `iss` or `aud` are those of something else.
+    #[error("it is for something else")]
+    ForSomethingElse,
+    /// Its `exp` has come.
+    #[error("it expired")]
+    Expired,
+    /// Its `nbf` has not come.
+    #[error("it is not valid yet")]
+    NotYet,
+}
+
+/// `aud`: one string, or an array of them (RFC 7519 §4.1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience(pub Vec<String>);
+
+impl Audience {
+    /// Whether it names `who`.
+    pub fn contains(&self, who: &str) -> bool {
+        self.0.iter().any(|one| one == who)
+    }
+}
+
+impl Serialize for Audience {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrSeveral;
+        impl<'de> serde::de::Visitor<'de> for OneOrSeveral {
+            type Value = Audience;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+            fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Audience, E> {
+                Ok(Audience(vec![one.to_owned()]))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Audience, A::Error> {
+                let mut several = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    several.push(one);
+                }
+                Ok(Audience(several))
+            }
+        }
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+/// The claims of an access token (RFC 9068 §2.2, and ours).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// Who issued it: our issuer.
+    pub iss: String,
+    /// The account's uid; for `client_credentials` the `client_id`.
+    pub sub: String,
+    /// Whom it is for.
+    pub aud: Audience,
+    /// The client that obtained it.
+    pub client_id: String,
+    /// When it was made.
+    pub iat: Timestamp,
+    /// From when on it is good.
+    pub nbf: Timestamp,
+    /// Until when it is good.
+    pub exp: Timestamp,
+    /// Its own id.
+    pub jti: String,
+    /// What it is good for (RFC 8693 §4.2).
+    pub scope: String,
+    /// When the password was given (OpenID Connect Core §2); of a client's own token, when it was made.
+    pub auth_time: Timestamp,
+    /// Its record: the session, or the client's uid and epoch.
+    pub sid: String,
+    /// The account's name; `client:` and the id for a client's own token, which no account can be called.
+    pub preferred_username: String,
+    /// The same.
+    pub identity: String,
+    /// The account's namespace; empty for a client's own token.
+    pub namespace: String,
+    /// The account's e-mail address, or empty.
+    pub email: String,
+    /// The account's roles, or none.
+    pub roles: Vec<String>,
+}
+
+/// A key that signs, parsed once.
+pub struct SigningKey {
+    pair: EcdsaKeyPair,
+    kid: String,
+    random: SystemRandom,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({})", self.kid)
+    }
+}
+
+#[derive(Serialize)]
+struct HeaderOut<'a> {
+    alg: &'static str,
+    kid: &'a str,
+    typ: &'static str,
+}
+
+/// The three members that we write. Any other (`crit`, `jwk`, `jku`, `x5c`, …) makes the token not ours.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderIn {
+    alg: String,
+    kid: String,
+    typ: String,
+}
+
+impl SigningKey {
+    pub(super) fn new(pair: EcdsaKeyPair, kid: String) -> Self {
+        Self { pair, kid, random: SystemRandom::new() }
+    }
+
+    /// The key's id.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn sign<C: Serialize>(&self, kind: Kind, claims: &C) -> Result<Secret<String>, aws_lc_rs::error::Unspecified> {
+        let header = HeaderOut { alg: Algorithm::ES256.as_str(), kid: &self.kid, typ: kind.typ() };
+        let mut token = String::with_capacity(1024);
+        for part in [serde_json::to_vec(&header), serde_json::to_vec(claims)] {
+            let part = part.map_err(|_| aws_lc_rs::error::Unspecified)?;
+            URL_SAFE_NO_PAD.encode_string(part, &mut token);
+            token.push('.');
+        }
+        let signature = self.pair.sign(&self.random, &token.as_bytes()[..token.len() - 1])?;
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+        Ok(Secret::new(token))
+    }
+}
+
+/// A token whose header was read, and whose signature was not judged yet.
+pub struct Unverified<'a> {
+    header: HeaderIn,
+    message: &'a str,
+    claims: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Unverified<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub fn parse(token: &'a str) -> Result<Self, BadToken> {
+        if token.len() > MAX_TOKEN {
+            return Err(BadToken::Malformed);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(BadToken::Malformed)?;
+        let (header, claims) = message.split_once('.').ok_or(BadToken::Malformed)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| BadToken::Malformed)?;
+        let header = serde_json::from_slice(&header).map_err(|_| BadToken::Malformed)?;
+        Ok(Self { header, message, claims, signature })
+    }
+
+    /// The id of the key that it says it was signed with.
+    pub fn kid(&self) -> &str {
+        &self.header.kid
+    }
+
+    /// Judges signature and kind with the key that its `kid` named, then reads the claims.
+    ///
+    /// # Errors
+    /// `BadSignature`, also for another `alg` than the key's; `ForSomethingElse`; `Malformed`.
+    pub fn verify<C: DeserializeOwned>(&self, key: &PublicKey, kind: Kind) -> Result<C, BadToken> {
+        if self.header.alg != key.alg.as_str() || self.header.kid != key.kid {
+            return Err(BadToken::BadSignature);
+        }
+        let algorithm = match key.alg {
+            Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        };
+        let judged = jsonwebtoken::DecodingKey::from_ec_components(&key.x, &key.y).and_then(|public| {
+            jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), &public, algorithm)
+        });
+        if !matches!(judged, Ok(true)) {
+            return Err(BadToken::BadSignature);
+        }
+        if self.header.typ != kind.typ() {
+            return Err(BadToken::ForSomethingElse);
+        }
+        let claims = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| BadToken::Malformed)?;
+        serde_json::from_slice(&claims).map_err(|_| BadToken::Malformed)
+    }
+}
+
+impl AccessClaims {
+    /// Judges issuer and time. The audience is for the caller to judge: it knows whom the token is shown to.
+    ///
+    /// # Errors
+    /// `ForSomethingElse`, `Expired`, `NotYet`.
+    pub fn check(&self, issuer: &str, now: Timestamp) -> Result<(), BadToken> {
+        if self.iss != issuer {
+            return Err(BadToken::ForSomethingElse);
+        }
+        if now >= self.exp {
+            return Err(BadToken::Expired);
+        }
+        // Another machine's clock may be a little ahead of ours.
+        if self.nbf > now + CLOCK_LEEWAY {
+            return Err(BadToken::NotYet);
+        }
+        Ok(())
+    }
+}
+
+/// How far two machines' clocks may differ.
+const CLOCK_LEEWAY: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,12 @@
+//! Signing keys: their timetable, where they are kept, and the tokens that are made and judged with them.
+//!
+//! The vault's secret `keys/gatemint-jwt-secret` holds the private keys, the store row `keys#jwks` the public ones. A
+//! verifier reads only that row; a signer uses no key that the row does not list. What state a key is in follows from
+//! its timetable and `now`; nothing is written between rotations.
+
+mod cached;
+pub mod jwt;
+mod set;
+
+pub use cached::{Cached, Keys};
+pub use set::{Algorithm, KeySet, PublicKey, PublicKeys, Timetable};

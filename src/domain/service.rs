@@ -1,0 +1,122 @@
+//! The one context of every operation.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{
+    Policy, Refusal, Secret,
+    account::Hashing,
+    ids::Name,
+    key::{Keys, jwt},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    entropy::Entropy,
+    store::{CommitError, Key, Record, Row, Store, Version, Write, decode},
+    vault::Vault,
+};
+
+/// How often an operation decides again with the row that beat it, before it gives up with "try again".
+pub const ROUNDS: usize = 3;
+
+/// Everything that an operation needs.
+pub struct Service {
+    /// Where accounts, clients and sessions are.
+    pub store: Arc<dyn Store>,
+    /// Where private keys and peppers are.
+    pub vault: Arc<dyn Vault>,
+    /// Where the time comes from; an operation reads it once.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// What the operator decided.
+    pub policy: Policy,
+    /// Keys in memory.
+    pub keys: Keys,
+    /// Where passwords are hashed.
+    pub hashing: Hashing,
+    /// Told, after the commit, whose password was changed: on one machine the first password's file goes then.
+    pub password_changed: Box<dyn Fn(&Name) + Send + Sync>,
+}
+
+impl Service {
+    /// A service on these parts, with so many hashing threads.
+    pub fn new(
+        store: Arc<dyn Store>,
+        vault: Arc<dyn Vault>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        policy: Policy,
+        hashing_threads: usize,
+    ) -> Self {
+        Self {
+            store,
+            vault,
+            clock,
+            entropy,
+            policy,
+            keys: Keys::default(),
+            hashing: Hashing::new(hashing_threads),
+            password_changed: Box::new(|_| ()),
+        }
+    }
+
+    /// The time; read once per operation.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Commits under a new id, which becomes the version of every row written.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<Version, CommitError> {
+        let id = self.entropy.commit_id();
+        self.store.commit(now, id, writes).await?;
+        Ok(id)
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn read<T: Record>(&self, now: Timestamp, key: Key) -> Result<Option<Row<T>>, Refusal> {
+        Ok(decode(self.store.get(now, &[key]).await?.pop().flatten())?)
+    }
+
+    /// Signs a token with the key whose turn it is.
+    ///
+    /// # Errors
+    /// `Unavailable`: no key signs now that the public row lists.
+    pub async fn sign<C: Serialize>(
+        &self,
+        now: Timestamp,
+        kind: jwt::Kind,
+        claims: &C,
+    ) -> Result<Secret<String>, Refusal> {
+        let entropy = self.entropy.as_ref();
+        let published = self.keys.public(now, entropy, self.store.as_ref()).await?;
+        let private = self.keys.private(now, entropy, self.vault.as_ref()).await?;
+        let key = private
+            .signer(now, &published)
+            .ok_or_else(|| Refusal::unavailable("no key signs at this moment that keys#jwks lists"))?;
+        key.sign(kind, claims).map_err(Refusal::unavailable)
+    }
+
+    /// Whether store, public keys and private keys can be read, for readiness. `signs`: this function signs tokens.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn ready(&self, signs: bool) -> Result<(), Refusal> {
+        let now = self.now();
+        self.read::<super::key::PublicKeys>(now, super::key::PublicKeys::row())
+            .await?
+            .ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))?;
+        if signs {
+            self.keys.private(now, self.entropy.as_ref(), self.vault.as_ref()).await?;
+            self.keys.peppers(now, self.entropy.as_ref(), self.vault.as_ref()).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! The refresh token: its bytes, its MAC, and the ring of peppers that the MAC is made with.
+//!
+//! `gmr_` and base64url, without padding, of 70 bytes: version ‖ pepper id ‖ account key (16) ‖ session id (16) ‖
+//! generation (u32, big endian) ‖ HMAC-SHA256(pepper, "gatemint refresh v1\0" ‖ all before it) (32). A token is derived
+//! from its session's row, so that the same successor can be derived again for a retry, and none is ever stored.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use super::Session;
+use crate::{
+    clock::Timestamp,
+    domain::{
+        Secret,
+        ids::{AccountKey, SessionId},
+    },
+    entropy::Entropy,
+};
+
+const PREFIX: &str = "gmr_";
+const VERSION: u8 = 1;
+const LABEL: &[u8] = b"gatemint refresh v1\0";
+const UNSIGNED: usize = 1 + 1 + 16 + 16 + 4;
+const BYTES: usize = UNSIGNED + 32;
+
+/// Counts a session's refreshes; the token of each refresh carries its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// The next one; none after four billion.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+/// A refresh token, taken apart. Its MAC was not judged yet: see [`RefreshToken::is_authentic`].
+#[derive(Clone)]
+pub struct RefreshToken {
+    /// The pepper that the MAC is made with.
+    pub pepper: u8,
+    /// Where the session's account is.
+    pub account: AccountKey,
+    /// The session.
+    pub session: SessionId,
+    /// Which of the session's tokens it is.
+    pub generation: Generation,
+    mac: [u8; 32],
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RefreshToken({}, generation {})", self.session, self.generation.0)
+    }
+}
+
+impl RefreshToken {
+    /// Takes a token apart; none if its length or spelling is not the one that we write.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; BYTES];
+        let encoded = text.strip_prefix(PREFIX)?;
+        // Refuses other alphabets, other lengths, padding, and stray bits in the last character.
+        if URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).ok()? != BYTES || bytes[0] != VERSION {
+            return None;
+        }
+        let (unsigned, mac) = bytes.split_at(UNSIGNED);
+        let token = Self {
+            pepper: unsigned[1],
+            account: AccountKey(unsigned[2..18].try_into().ok()?),
+            session: SessionId(unsigned[18..34].try_into().ok()?),
+            generation: Generation(u32::from_be_bytes(unsigned[34..38].try_into().ok()?)),
+            mac: mac.try_into().ok()?,
+        };
+        bytes.zeroize();
+        Some(token)
+    }
+
+    fn unsigned(&self) -> [u8; UNSIGNED] {
+        let mut bytes = [0; UNSIGNED];
+        bytes[0] = VERSION;
+        bytes[1] = self.pepper;
+        bytes[2..18].copy_from_slice(&self.account.0);
+        bytes[18..34].copy_from_slice(&self.session.0);
+        bytes[34..38].copy_from_slice(&self.generation.0.to_be_bytes());
+        bytes
+    }
+
+    /// Whether we made it: the MAC is right under the pepper that it names. In constant time.
+    pub fn is_authentic(&self, peppers: &PepperRing) -> bool {
+        let Some(pepper) = peppers.find(self.pepper) else { return false };
+        let mut message = Vec::with_capacity(LABEL.len() + UNSIGNED);
+        message.extend_from_slice(LABEL);
+        message.extend_from_slice(&self.unsigned());
+        hmac::verify(&pepper.key, &message, &self.mac).is_ok()
+    }
+
+    /// Derives the current token of a session; none if its pepper is not in the ring.
+    pub fn derive(session: &Session, peppers: &PepperRing) -> Option<Secret<String>> {
+        let pepper = peppers.find(session.pepper)?;
+        let token = Self {
+            pepper: session.pepper,
+            account: session.account,
+            session: session.id,
+            generation: session.generation,
+            mac: [0; 32],
+        };
+        let unsigned = token.unsigned();
+        let mut mac = hmac::Context::with_key(&pepper.key);
+        mac.update(LABEL);
+        mac.update(&unsigned);
+        let mut bytes = [0; BYTES];
+        bytes[..UNSIGNED].copy_from_slice(&unsigned);
+        bytes[UNSIGNED..].copy_from_slice(mac.sign().as_ref());
+        let mut text = String::with_capacity(PREFIX.len() + BYTES.div_ceil(3) * 4);
+        text.push_str(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        bytes.zeroize();
+        Some(Secret::new(text))
+    }
+}
+
+/// A pepper: the key of refresh tokens' MACs and of the throttle's tags.
+pub struct Pepper {
+    /// Its id, 1..=255, as tokens and sessions name it.
+    pub id: u8,
+    /// The key, ready for use.
+    pub key: hmac::Key,
+    /// From when on new tokens are derived with it.
+    pub active_from: Timestamp,
+}
+
+/// The peppers that are known, as the vault's secret `refresh/gatemint-refresh-secret` holds them.
+pub struct PepperRing {
+    peppers: Vec<Pepper>,
+}
+
+impl fmt::Debug for PepperRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.peppers.iter().map(|pepper| pepper.id)).finish()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RingDocument {
+    v: u32,
+    peppers: Vec<PepperDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PepperDocument {
+    id: u8,
+    /// The key itself: the bytes of this text.
+    secret: String,
+    active_from: Timestamp,
+}
+
+impl Drop for PepperDocument {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+impl PepperRing {
+    /// The secret's name in the vault.
+    pub const SECRET: &'static str = "refresh/gatemint-refresh-secret";
+
+    /// A ring of one new pepper, as the document that goes into the vault.
+    pub fn first(entropy: &dyn Entropy, now: Timestamp) -> Secret<Vec<u8>> {
+        let mut key = entropy.bytes::<32>();
+        let secret = URL_SAFE_NO_PAD.encode(key);
+        key.zeroize();
+        let document = RingDocument { v: 1, peppers: vec![PepperDocument { id: 1, secret, active_from: now }] };
+        Secret::new(
+            serde_json::to_vec(&document).unwrap_or_else(|error| unreachable!("plain data always serialises: {error}")),
+        )
+    }
+
+    /// Reads the vault's document.
+    ///
+    /// # Errors
+    /// It is not a ring that this version knows. The text holds nothing of the secret.
+    pub fn parse(document: &[u8]) -> Result<Self, String> {
+        let document: RingDocument = serde_json::from_slice(document)
+            .map_err(|error| format!("{} is not a pepper ring: {:?} error", Self::SECRET, error.classify()))?;
+        if document.v != 1 {
+            return Err(format!("{} has format {}, this version knows 1", Self::SECRET, document.v));
+        }
+        let sound = !document.peppers.is_empty()
+            && document.peppers.iter().all(|pepper| pepper.id != 0 && pepper.secret.len() >= 32);
+        if !sound {
+            return Err(format!("{} holds no pepper, or one under 32 characters or with id 0", Self::SECRET));
+        }
+        let peppers = document
+            .peppers
+            .iter()
+            .map(|pepper| Pepper {
+                id: pepper.id,
+                key: hmac::Key::new(hmac::HMAC_SHA256, pepper.secret.as_bytes()),
+                active_from: pepper.active_from,
+            })
+            .collect();
+        Ok(Self { peppers })
+    }
+
+    /// The pepper of that id.
+    pub fn find(&self, id: u8) -> Option<&Pepper> {
+        self.peppers.iter().find(|pepper| pepper.id == id)
+    }
+
+    /// The pepper that new tokens are derived with: the latest that is active, else the first.
+    pub fn active(&self, now: Timestamp) -> &Pepper {
+        self.peppers
+            .iter()
+            .filter(|pepper| pepper.active_from <= now)
+            .max_by_key(|pepper| pepper.active_from)
+            .unwrap_or(&self.peppers[0])
+    }
+}

@@ -1,0 +1,70 @@
+//! Bodies: bounded before they are parsed, and parsed strictly.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadBody {
+    /// Over [`MAX_BODY`].
+    TooLarge,
+    /// The connection ended in the middle, or the framing is wrong.
+    Broken,
+}
+
+/// Reads a body whole.
+pub(super) async fn read(body: Body) -> Result<Bytes, BadBody> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(BadBody::TooLarge),
+        Err(_) => Err(BadBody::Broken),
+    }
+}
+
+/// Whether a Content-Type names this media type, whatever its parameters.
+pub(super) fn is_media_type(content_type: Option<&axum::http::HeaderValue>, expected: &str) -> bool {
+    content_type
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(expected))
+}
+
+/// One `application/x-www-form-urlencoded` text, decoded; none if it is not UTF-8 after that.
+pub(super) fn decode_form_text(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// A form's pairs in order, without those that have no value (RFC 6749 §3.2: they count as omitted). None if a name
+/// or value is not UTF-8.
+pub(super) fn parse_form(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut pairs = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decode_form_text(name)?, decode_form_text(value)?);
+        if !value.is_empty() {
+            pairs.push((name, value));
+        }
+    }
+    Some(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_decoded_once_and_must_be_utf_8() {
+        let pairs = parse_form(b"a=1+2%2B3&b=%C3%A4&empty=&c&d=x=y").unwrap();
+        let expected = [("a", "1 2+3"), ("b", "ä"), ("d", "x=y")];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(parse_form(b"a=%ff"), None);
+        assert_eq!(parse_form(b"a=\xff"), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! What happens to every request: an id, one log line without a secret in it, and headers that every answer has.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+use tracing::Instrument;
+
+use super::{App, source_address};
+use crate::domain::ids::random_id;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Wraps a request.
+pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    #[expect(clippy::disallowed_methods, reason = "a duration for the log; nothing is judged by it")]
+    let begun = Instant::now();
+    let id = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        .map_or_else(|| random_id(app.service.entropy.as_ref()).replace('_', "-"), str::to_owned);
+    let address = source_address::of(&request, app.trusted_proxies);
+    request.extensions_mut().insert(source_address::SourceAddress(address));
+    // The route's pattern, never the path: a path may hold an id, and a query string may hold anything.
+    let route = request.extensions().get::<MatchedPath>().map_or("(none)".to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", request.id = %id);
+    let mut response = async {
+        let response = next.run(request).await;
+        let status = response.status();
+        let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(
+            target: "gatemint::request",
+            {
+                http.method = %method, http.route = route, http.status = status.as_u16(),
+                http.duration_us = took, client.address = %address
+            },
+            "answered"
+        );
+        response
+    }
+    .instrument(span)
+    .await;
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

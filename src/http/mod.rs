@@ -1,0 +1,125 @@
+//! The HTTP surface: a function name becomes a router. `serve`, the Lambda functions and the tests use the same one.
+//!
+//! A *dialect* is a folder: its routes, its wire types, its way to say no. It may use the domain, never another dialect.
+
+mod body;
+mod listening;
+mod oauth;
+mod source_address;
+mod v1;
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+
+pub use source_address::PeerAddress;
+
+use crate::domain::Service;
+
+/// The HTTP functions: each has the routes that its rights in the cloud are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Grants, revocation, introspection, one's own password.
+    Token,
+    /// Keys and discovery documents, health and readiness.
+    Discovery,
+    /// The other resources under `/v1`.
+    Admin,
+    /// Every route: one function, one URL; also `serve`.
+    Http,
+}
+
+impl Function {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 4] =
+        [(Self::Token, "token"), (Self::Discovery, "discovery"), (Self::Admin, "admin"), (Self::Http, "http")];
+
+    fn serves(self, routes: Self) -> bool {
+        self == Self::Http || self == routes
+    }
+}
+
+/// A name that no HTTP function has.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no HTTP function has that name")]
+pub struct UnknownFunction;
+
+impl FromStr for Function {
+    type Err = UnknownFunction;
+    fn from_str(text: &str) -> Result<Self, UnknownFunction> {
+        Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(function, _)| function).ok_or(UnknownFunction)
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL.into_iter().find(|(function, _)| function == self).map_or("", |(_, name)| name))
+    }
+}
+
+/// What of the HTTP surface the operator decides.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How many proxies in front are trusted to append to `X-Forwarded-For`; with 0 the peer's address counts.
+    pub trusted_proxies: usize,
+    /// The origins whose pages may call more than discovery.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) service: Arc<Service>,
+    pub(crate) function: Function,
+    pub(crate) trusted_proxies: usize,
+}
+
+/// The routes of a function.
+pub fn router(service: Arc<Service>, function: Function, options: &Options) -> Router {
+    let app = App { service, function, trusted_proxies: options.trusted_proxies };
+    let mut ours = Router::new();
+    if function.serves(Function::Token) {
+        ours = ours.merge(oauth::tokens()).merge(v1::own_password());
+    }
+    if function.serves(Function::Admin) {
+        ours = ours.merge(v1::resources());
+    }
+    if !options.cors_origins.is_empty() {
+        ours =
+            ours.layer(
+                CorsLayer::new()
+                    .allow_origin(options.cors_origins.clone())
+                    .allow_methods(["GET", "POST", "PATCH", "DELETE"].map(|method| {
+                        axum::http::Method::from_bytes(method.as_bytes()).unwrap_or(axum::http::Method::GET)
+                    }))
+                    .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
+            );
+    }
+    let mut routes = ours;
+    if function.serves(Function::Discovery) {
+        // Public by nature: any page may read keys and discovery documents.
+        routes = routes.merge(oauth::discovery().layer(CorsLayer::new().allow_origin(tower_http::cors::Any)));
+    }
+    routes
+        .fallback(|| async { v1::problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            v1::problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not answer this method")
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), listening::observe))
+        .with_state(app)
+}
+
+/// A panic is a mistake of ours. It was logged with its place by the panic hook; the caller learns nothing of it.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
+fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request handler panicked");
+    (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], r#"{"error":"server_error"}"#)
+        .into_response()
+}

@@ -1,0 +1,71 @@
+//! How this dialect says no: RFC 6749 §5.2.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::domain::{GrantError, GrantRefusal};
+
+/// A refusal on its way out.
+pub(super) struct Dressed {
+    pub(super) refusal: GrantRefusal,
+    /// The scheme with which the client tried to authenticate, for the challenge.
+    pub(super) tried: Option<&'static str>,
+    /// Instead of the status that the code has.
+    pub(super) status: Option<StatusCode>,
+}
+
+impl From<GrantRefusal> for Dressed {
+    fn from(refusal: GrantRefusal) -> Self {
+        Self { refusal, tried: None, status: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'static str,
+    error_description: &'a str,
+}
+
+impl IntoResponse for Dressed {
+    fn into_response(self) -> Response {
+        let (status, error, after) = match self.refusal.error {
+            GrantError::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request", None),
+            GrantError::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client", None),
+            GrantError::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", None),
+            GrantError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "unauthorized_client", None),
+            GrantError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type", None),
+            GrantError::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope", None),
+            GrantError::InvalidTarget => (StatusCode::BAD_REQUEST, "invalid_target", None),
+            GrantError::UnsupportedTokenType => (StatusCode::BAD_REQUEST, "unsupported_token_type", None),
+            GrantError::Throttled(after) => {
+                (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", Some(after.as_secs().max(1)))
+            }
+            GrantError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", Some(1)),
+        };
+        if let Some(cause) = &self.refusal.source {
+            tracing::error!(cause = %cause, error, "a token request could not be answered");
+        }
+        let body = Body { error, error_description: &self.refusal.description };
+        let mut response = (self.status.unwrap_or(status), Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        if let Some(after) = after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+        }
+        if self.refusal.error == GrantError::InvalidClient
+            && let Some(scheme) = self.tried
+        {
+            let challenge = match scheme {
+                "Bearer" => r#"Bearer realm="gatemint", error="invalid_token""#,
+                _ => r#"Basic realm="gatemint", charset="UTF-8""#,
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}

@@ -1,0 +1,170 @@
+//! The endpoints that take a form: token, revoke, logout, introspect.
+
+use axum::{
+    Json,
+    extract::{Extension, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{
+    dress::Dressed,
+    form::{Form, form},
+};
+use crate::{
+    domain::{
+        GrantError, GrantRefusal, Secret,
+        access::Holder,
+        grant::{self, Grant, Tokens},
+        session::{
+            introspect::{self, Active, Asker},
+            revoke,
+        },
+    },
+    http::{App, source_address::SourceAddress},
+};
+
+/// The reply of RFC 6749 §5.1, with `refresh_expires_in` and `session_state` as Keycloak's clients read them.
+#[derive(Serialize)]
+struct TokenReply<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_expires_in: Option<u64>,
+    scope: String,
+    session_state: &'a str,
+}
+
+/// `POST /oauth2/token` (RFC 6749 §3.2).
+pub(super) async fn token(
+    State(app): State<App>,
+    Extension(SourceAddress(address)): Extension<SourceAddress>,
+    request: Request,
+) -> Result<Response, Dressed> {
+    let form = form(request).await?;
+    let dressed = |refusal| Dressed { refusal, tried: form.tried(), status: None };
+    let request = grant_request(&form, address).map_err(dressed)?;
+    let tokens = grant::exchange(&app.service, request).await.map_err(dressed)?;
+    Ok(granted(&tokens))
+}
+
+fn grant_request(form: &Form, address: std::net::IpAddr) -> Result<grant::Request, GrantRefusal> {
+    let grant = match form.need("grant_type")? {
+        "password" => Grant::Password {
+            username: form.need("username")?.to_owned(),
+            password: Secret::new(form.need("password")?.as_bytes().to_vec()),
+        },
+        "refresh_token" => Grant::RefreshToken { token: form.need_secret("refresh_token")? },
+        "client_credentials" => Grant::ClientCredentials,
+        _ => {
+            return Err(GrantRefusal::new(
+                GrantError::UnsupportedGrantType,
+                "grant_type must be password, refresh_token or client_credentials",
+            ));
+        }
+    };
+    let (client_id, presented) = form.client()?;
+    let scope = form.get("scope").map(str::to_owned);
+    Ok(grant::Request { client_id, presented, grant, scope, resource: form.all("resource"), address })
+}
+
+fn granted(tokens: &Tokens) -> Response {
+    let reply = TokenReply {
+        access_token: tokens.access_token.expose(),
+        token_type: "Bearer",
+        expires_in: tokens.expires_in.as_secs(),
+        refresh_token: tokens.refresh.as_ref().map(|(token, _)| token.expose().as_str()),
+        refresh_expires_in: tokens.refresh.as_ref().map(|(_, left)| left.as_secs()),
+        scope: tokens.scope.to_string(),
+        session_state: &tokens.session_state,
+    };
+    uncached(Json(reply).into_response())
+}
+
+fn uncached(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// `POST /oauth2/revoke` (RFC 7009 §2).
+pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Dressed> {
+    end(&app, request, "token").await?;
+    Ok(uncached(StatusCode::OK.into_response()))
+}
+
+/// `POST …/logout`, Keycloak's way to end a session.
+pub(super) async fn logout(State(app): State<App>, request: Request) -> Result<Response, Dressed> {
+    end(&app, request, "refresh_token").await?;
+    Ok(uncached(StatusCode::NO_CONTENT.into_response()))
+}
+
+async fn end(app: &App, request: Request, parameter: &'static str) -> Result<(), Dressed> {
+    let form = form(request).await?;
+    let dressed = |refusal| Dressed { refusal, tried: form.tried(), status: None };
+    let token = form.need_secret(parameter).map_err(dressed)?;
+    let (client, presented) = form.client().map_err(dressed)?;
+    revoke::revoke(&app.service, &client, &presented, &token).await.map_err(dressed)
+}
+
+/// `POST /oauth2/introspect` (RFC 7662 §2).
+pub(super) async fn introspect(State(app): State<App>, request: Request) -> Result<Response, Dressed> {
+    let form = form(request).await?;
+    let dressed = |refusal| Dressed { refusal, tried: form.tried(), status: None };
+    let token = form.need_secret("token").map_err(dressed)?;
+    let asker = match form.bearer() {
+        Some(bearer) => Asker::Bearer(bearer),
+        None => form.client().map(|(id, presented)| Asker::Client(id, presented)).map_err(dressed)?,
+    };
+    let active = introspect::introspect(&app.service, asker, &token).await.map_err(dressed)?;
+    let answer = active.map_or_else(
+        || serde_json::json!({ "active": false }),
+        |active| {
+            let mut claims = claims(&active, &app.service.policy.issuer);
+            claims["active"] = true.into();
+            claims
+        },
+    );
+    Ok(uncached(Json(answer).into_response()))
+}
+
+/// What is said of an active token: an account's e-mail address, roles and namespace as they are now.
+fn claims(active: &Active, issuer: &str) -> serde_json::Value {
+    match active {
+        Active::Access(standing) => {
+            let mut claims = standing.claims.clone();
+            if let Holder::Account { account, .. } = &standing.holder {
+                let account = &account.record;
+                let has = |scope: &str| claims.scope.split(' ').any(|one| one == scope);
+                let (email, roles) = (has("email"), has("roles"));
+                claims.email = if email { account.email.as_str().to_owned() } else { String::new() };
+                claims.roles = if roles {
+                    account.roles.iter().map(|role| role.as_str().to_owned()).collect()
+                } else {
+                    Vec::new()
+                };
+            }
+            let username = claims.preferred_username.clone();
+            let mut claims = serde_json::to_value(claims).unwrap_or_default();
+            claims["token_type"] = "Bearer".into();
+            claims["username"] = username.into();
+            claims
+        }
+        Active::Refresh { account, session } => serde_json::json!({
+            "iss": issuer,
+            "sub": account.uid,
+            "client_id": session.client,
+            "username": account.name,
+            "scope": session.scope.to_string(),
+            "sid": session.id,
+            "iat": session.rotated_at,
+            "exp": session.ends_at,
+            "token_type": "refresh_token",
+        }),
+    }
+}

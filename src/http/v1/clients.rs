@@ -1,0 +1,174 @@
+//! `/v1/clients`, for admins.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    dress::Dressed,
+    page::{Page, Query},
+    request,
+};
+use crate::{
+    domain::{
+        Secret,
+        client::{
+            Client, GrantType,
+            manage::{self, ClientPatch, NewClient},
+        },
+    },
+    http::App,
+};
+
+/// A client as it is shown.
+#[derive(Serialize)]
+pub(super) struct ClientView {
+    id: String,
+    public: bool,
+    enabled: bool,
+    grants: Vec<GrantType>,
+    audiences: Vec<String>,
+    scopes: Vec<String>,
+    introspect: bool,
+    /// In seconds; null: as usual.
+    access_life: Option<u64>,
+    created_at: String,
+    /// Only in the answer that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl ClientView {
+    fn of(client: &Client, secret: Option<&Secret<String>>) -> Self {
+        Self {
+            id: client.id.to_string(),
+            public: client.secret.is_none(),
+            enabled: client.enabled,
+            grants: client.grants.clone(),
+            audiences: client.audiences.clone(),
+            scopes: client.scopes.clone(),
+            introspect: client.introspect,
+            access_life: client.access_life.map(|life| life.as_secs()),
+            created_at: client.created_at.rfc3339(),
+            secret: secret.map(|secret| secret.expose().clone()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    id: String,
+    #[serde(default)]
+    public: bool,
+    #[serde(default)]
+    grants: Option<Vec<GrantType>>,
+    #[serde(default)]
+    audiences: Vec<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    introspect: bool,
+    #[serde(default)]
+    access_life: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    enabled: Option<bool>,
+    grants: Option<Vec<GrantType>>,
+    audiences: Option<Vec<String>>,
+    scopes: Option<Vec<String>>,
+    introspect: Option<bool>,
+    /// `null` is a value: as usual.
+    #[serde(default, deserialize_with = "present")]
+    access_life: Option<Option<u64>>,
+    #[serde(default)]
+    new_secret: bool,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// `POST /v1/clients`: the secret is shown here and never again.
+pub(super) async fn create(
+    State(app): State<App>,
+    request: Request,
+) -> Result<(StatusCode, Json<ClientView>), Dressed> {
+    let now = app.service.now();
+    let caller = request::admin(&app, now, request.headers()).await?;
+    let create: Create = request::json(request).await?;
+    let new = NewClient {
+        public: create.public,
+        grants: create.grants,
+        audiences: create.audiences,
+        scopes: create.scopes,
+        introspect: create.introspect,
+        access_life: create.access_life.map(Duration::from_secs),
+    };
+    let actor = caller.account.record.name;
+    let (client, secret) = manage::create(&app.service, now, &create.id, new, actor.as_str()).await?;
+    Ok((StatusCode::CREATED, Json(ClientView::of(&client, secret.as_ref()))))
+}
+
+/// `GET /v1/clients`
+pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Json<Page<ClientView>>, Dressed> {
+    let now = app.service.now();
+    request::admin(&app, now, request.headers()).await?;
+    let query = Query::parse(request.uri().query())?;
+    let (clients, next) = manage::list(&app.service, now, query.after.as_deref(), query.limit).await?;
+    Ok(Json(Page::new(clients.iter().map(|client| ClientView::of(client, None)).collect(), next)))
+}
+
+/// `GET /v1/clients/{id}`
+pub(super) async fn get(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<ClientView>, Dressed> {
+    let now = app.service.now();
+    request::admin(&app, now, request.headers()).await?;
+    Ok(Json(ClientView::of(&manage::get(&app.service, now, &id).await?, None)))
+}
+
+/// `PATCH /v1/clients/{id}`: with `"new_secret": true` a new secret is shown here and never again.
+pub(super) async fn update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<ClientView>, Dressed> {
+    let now = app.service.now();
+    let caller = request::admin(&app, now, request.headers()).await?;
+    let patch: Patch = request::json(request).await?;
+    let patch = ClientPatch {
+        enabled: patch.enabled,
+        grants: patch.grants,
+        audiences: patch.audiences,
+        scopes: patch.scopes,
+        introspect: patch.introspect,
+        access_life: patch.access_life.map(|life| life.map(Duration::from_secs)),
+        new_secret: patch.new_secret,
+    };
+    let actor = caller.account.record.name;
+    let (client, secret) = manage::update(&app.service, now, &id, &patch, actor.as_str()).await?;
+    Ok(Json(ClientView::of(&client, secret.as_ref())))
+}
+
+/// `DELETE /v1/clients/{id}`
+pub(super) async fn delete(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Dressed> {
+    let now = app.service.now();
+    let caller = request::admin(&app, now, request.headers()).await?;
+    manage::delete(&app.service, now, &id, caller.account.record.name.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,41 @@
+//! `/v1/me`: oneself.
+
+use axum::{
+    Json,
+    extract::{Extension, Request, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+
+use super::{dress::Dressed, request, users::UserView};
+use crate::{
+    domain::{Secret, account::manage},
+    http::{App, source_address::SourceAddress},
+};
+
+/// `GET /v1/me`
+pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Json<UserView>, Dressed> {
+    let caller = request::caller(&app, app.service.now(), request.headers()).await?;
+    Ok(Json(UserView::of(&caller.account.record)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    old: String,
+    new: String,
+}
+
+/// `POST /v1/me/password`: ends all other sessions.
+pub(super) async fn change_password(
+    State(app): State<App>,
+    Extension(SourceAddress(address)): Extension<SourceAddress>,
+    request: Request,
+) -> Result<StatusCode, Dressed> {
+    let now = app.service.now();
+    let caller = request::caller(&app, now, request.headers()).await?;
+    let ChangePassword { old, new } = request::json(request).await?;
+    let (old, new) = (Secret::new(old.into_bytes()), Secret::new(new.into_bytes()));
+    manage::change_own_password(&app.service, now, caller, old, new, address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

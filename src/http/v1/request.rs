@@ -1,0 +1,72 @@
+//! What requests of this dialect have in common: who asks, and a JSON body.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        Refusal, RefusalKind, Secret,
+        access::{self, Caller},
+    },
+    http::{
+        App,
+        body::{BadBody, is_media_type, read},
+    },
+};
+
+/// Who asks, by the access token of the Authorization header.
+pub(super) async fn caller(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let token = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+        .map(|(_, token)| Secret::new(token.trim().to_owned()));
+    if values.next().is_some() {
+        return Err(Refusal::malformed("more than one Authorization header"));
+    }
+    access::caller(&app.service, now, token).await
+}
+
+/// As [`caller`], for admins only.
+pub(super) async fn admin(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    let caller = caller(app, now, headers).await?;
+    caller.require_admin()?;
+    Ok(caller)
+}
+
+/// Reads a JSON body. What is wrong with it is told by place alone: the text around may be a password.
+pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
+    let (parts, body) = request.into_parts();
+    if !is_media_type(parts.headers.get(header::CONTENT_TYPE), "application/json") {
+        return Err(Refusal::malformed("the body must be JSON: Content-Type: application/json"));
+    }
+    let body = read(body).await.map_err(|why| match why {
+        BadBody::TooLarge => Refusal::new(RefusalKind::TooLarge, "the body is larger than 65536 bytes"),
+        BadBody::Broken => Refusal::malformed("the body ended early or is not framed as its headers say"),
+    })?;
+    let body = Secret::new(body.to_vec());
+    serde_json::from_slice(body.expose()).map_err(|error| {
+        let place = format!("line {} column {}", error.line(), error.column());
+        match error.classify() {
+            // The one case whose text holds nothing but names: a field that is not known, or missing.
+            serde_json::error::Category::Data if names_a_field(&error) => {
+                Refusal { field: None, ..Refusal::malformed(format!("{error}")) }
+            }
+            serde_json::error::Category::Data => {
+                Refusal::malformed(format!("a value is not of the kind that its field takes ({place})"))
+            }
+            _ => Refusal::malformed(format!("the body is not JSON ({place})")),
+        }
+    })
+}
+
+fn names_a_field(error: &serde_json::Error) -> bool {
+    let text = error.to_string();
+    text.len() < 400 && (text.starts_with("unknown field `") || text.starts_with("missing field `"))
+}

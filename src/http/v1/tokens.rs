@@ -1,0 +1,78 @@
+//! `/v1/tokens`: every live token of an account, and the end of one.
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::StatusCode,
+};
+use serde::Serialize;
+
+use super::{
+    dress::Dressed,
+    page::{Page, Query},
+    request,
+};
+use crate::{
+    domain::{
+        account::{Account, manage},
+        session::revoke::{self, LiveToken},
+    },
+    http::App,
+};
+
+#[derive(Serialize)]
+pub(super) struct TokenView {
+    id: String,
+    kind: &'static str,
+    subject: String,
+    client_id: String,
+    scope: String,
+    issued_at: String,
+    expires_at: String,
+    last_used_at: String,
+}
+
+impl TokenView {
+    fn of(token: &LiveToken, account: &Account) -> Self {
+        let session = &token.session;
+        Self {
+            id: token.id.to_string(),
+            kind: "session",
+            subject: account.name.to_string(),
+            client_id: session.client.to_string(),
+            scope: session.scope.to_string(),
+            issued_at: session.opened_at.rfc3339(),
+            expires_at: session.ends_at.rfc3339(),
+            last_used_at: session.rotated_at.rfc3339(),
+        }
+    }
+}
+
+/// `GET /v1/tokens[?account=NAME]`: one's own; for admins anyone's.
+pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Json<Page<TokenView>>, Dressed> {
+    let now = app.service.now();
+    let caller = request::caller(&app, now, request.headers()).await?;
+    let query = Query::parse(request.uri().query())?;
+    let account = match query.get("account")? {
+        Some(name) if name != caller.account.record.name.as_str() => {
+            caller.require_admin()?;
+            manage::get(&app.service, now, name).await?.record
+        }
+        _ => caller.account.record,
+    };
+    let (tokens, next) = revoke::list(&app.service, now, &account, query.after.as_deref(), query.limit).await?;
+    Ok(Json(Page::new(tokens.iter().map(|token| TokenView::of(token, &account)).collect(), next)))
+}
+
+/// `DELETE /v1/tokens/{id}`: one's own; for admins anyone's.
+pub(super) async fn end(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Dressed> {
+    let now = app.service.now();
+    let account = request::caller(&app, now, request.headers()).await?.account.record;
+    let own = (!account.is_admin()).then_some(&account);
+    revoke::end_by_id(&app.service, now, &id, own, account.name.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

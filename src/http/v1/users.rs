@@ -1,0 +1,146 @@
+//! `/v1/users`, for admins.
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    dress::Dressed,
+    page::{Page, Query},
+    request,
+};
+use crate::{
+    domain::{
+        Secret,
+        account::{
+            Account,
+            manage::{self, AccountPatch, NewAccount},
+        },
+    },
+    http::App,
+};
+
+/// An account as it is shown: nothing of its password.
+#[derive(Serialize)]
+pub(super) struct UserView {
+    name: String,
+    uid: String,
+    namespace: String,
+    email: String,
+    roles: Vec<String>,
+    enabled: bool,
+    created_at: String,
+}
+
+impl UserView {
+    pub(super) fn of(account: &Account) -> Self {
+        Self {
+            name: account.name.to_string(),
+            uid: account.uid.to_string(),
+            namespace: account.namespace.to_string(),
+            email: account.email.as_str().to_owned(),
+            roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            enabled: account.enabled,
+            created_at: account.created_at.rfc3339(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    name: String,
+    password: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default = "yes")]
+    enabled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    email: Option<String>,
+    roles: Option<Vec<String>>,
+    enabled: Option<bool>,
+    password: Option<String>,
+}
+
+/// `POST /v1/users`
+pub(super) async fn create(State(app): State<App>, request: Request) -> Result<(StatusCode, Json<UserView>), Dressed> {
+    let now = app.service.now();
+    let caller = request::admin(&app, now, request.headers()).await?;
+    let create: Create = request::json(request).await?;
+    let new = NewAccount {
+        name: create.name,
+        namespace: create.namespace,
+        email: create.email,
+        roles: create.roles,
+        enabled: create.enabled,
+        password: Secret::new(create.password.into_bytes()),
+    };
+    let account = manage::create(&app.service, now, new, caller.account.record.name.as_str()).await?;
+    Ok((StatusCode::CREATED, Json(UserView::of(&account))))
+}
+
+/// `GET /v1/users`
+pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Json<Page<UserView>>, Dressed> {
+    let now = app.service.now();
+    request::admin(&app, now, request.headers()).await?;
+    let query = Query::parse(request.uri().query())?;
+    let (accounts, next) = manage::list(&app.service, now, query.after.as_deref(), query.limit).await?;
+    Ok(Json(Page::new(accounts.iter().map(UserView::of).collect(), next)))
+}
+
+/// `GET /v1/users/{name}`
+pub(super) async fn get(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<UserView>, Dressed> {
+    let now = app.service.now();
+    request::admin(&app, now, request.headers()).await?;
+    Ok(Json(UserView::of(&manage::get(&app.service, now, &name).await?.record)))
+}
+
+/// `PATCH /v1/users/{name}`
+pub(super) async fn update(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<UserView>, Dressed> {
+    let now = app.service.now();
+    let caller = request::admin(&app, now, request.headers()).await?;
+    let patch: Patch = request::json(request).await?;
+    let patch = AccountPatch {
+        email: patch.email,
+        roles: patch.roles,
+        enabled: patch.enabled,
+        password: patch.password.map(|password| Secret::new(password.into_bytes())),
+    };
+    let account = manage::update(&app.service, now, &name, patch, caller.account.record.name.as_str()).await?;
+    Ok(Json(UserView::of(&account)))
+}
+
+/// `DELETE /v1/users/{name}`
+pub(super) async fn delete(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Dressed> {
+    let now = app.service.now();
+    let caller = request::admin(&app, now, request.headers()).await?;
+    manage::delete(&app.service, now, &name, caller.account.record.name.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
