@@ -55,7 +55,7 @@ const AREAS: &[Area] = &[
     Area { files: "src/bin", may_name: &["lambda"], may_use: &["std::env"] },
     Area {
         files: "src/cli",
-        may_name: &["cli", "client", "clock", "domain", "entropy", "http", "settings", "store", "vault"],
+        may_name: &["cli", "client", "clock", "domain", "entropy", "http", "settings", "store", "vault", "wiring"],
         may_use: &[
             "axum",
             "aws_config",
@@ -72,7 +72,7 @@ const AREAS: &[Area] = &[
     },
     Area {
         files: "src/lambda",
-        may_name: &["clock", "domain", "entropy", "http", "lambda", "settings", "store", "vault"],
+        may_name: &["clock", "domain", "entropy", "http", "lambda", "settings", "store", "vault", "wiring"],
         may_use: &[
             "axum",
             "aws_config",
@@ -90,6 +90,12 @@ const AREAS: &[Area] = &[
         files: "src/client",
         may_name: &["client", "clock", "domain::Secret", "domain::secret::Secret"],
         may_use: &["http", "hyper", "reqwest"],
+    },
+    // From settings to a service: of use to the two above alone.
+    Area {
+        files: "src/wiring",
+        may_name: &["clock", "domain", "entropy", "settings", "store", "vault", "wiring"],
+        may_use: &["aws_config", "aws_sdk_*"],
     },
     Area { files: "src/settings", may_name: &["domain", "settings"], may_use: &["std::env"] },
     Area {
@@ -317,9 +323,11 @@ fn only_the_command_line_and_the_functions_choose_a_backend() {
     for (file, source) in sources() {
         for Use { path, line, in_tests } in source.paths.iter().filter(|found| is_a_backend(&found.path)) {
             chosen += 1;
-            let may = ["src/cli", "src/lambda", "src/store", "src/vault"].iter().any(|module| is_in(&file, module));
+            let may = ["src/cli", "src/lambda", "src/wiring", "src/store", "src/vault"]
+                .iter()
+                .any(|module| is_in(&file, module));
             if !may && !in_tests {
-                found.push(format!("{file}:{line}: {} is chosen outside cli and lambda", path.join("::")));
+                found.push(format!("{file}:{line}: {} is chosen outside cli, lambda and wiring", path.join("::")));
             }
         }
     }
