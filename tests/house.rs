@@ -251,10 +251,10 @@ fn breaches(file: &str, source: &Source) -> Vec<String> {
             if !area.may_name.iter().any(|rule| is_under(rest, rule)) {
                 found.push(format!("{file}:{line}: may not name {text}"));
             }
-        } else if let Some(guarded) = GUARDED.iter().find(|guarded| is_under(path, guarded)) {
-            if !area.may_use.contains(guarded) {
-                found.push(format!("{file}:{line}: may not use {text}"));
-            }
+        } else if let Some(guarded) = GUARDED.iter().find(|guarded| is_under(path, guarded))
+            && !area.may_use.contains(guarded)
+        {
+            found.push(format!("{file}:{line}: may not use {text}"));
         }
     }
     found

@@ -202,7 +202,7 @@ fn tokens(text: &str) -> Vec<(Token, usize)> {
         let start = place;
         match at(place) {
             '/' if at(place + 1) == '/' => {
-                place = (place..text.len()).find(|end| at(*end) == '\n').unwrap_or(text.len())
+                place = (place..text.len()).find(|end| at(*end) == '\n').unwrap_or(text.len());
             }
             '/' if at(place + 1) == '*' => {
                 let mut depth = 0;
