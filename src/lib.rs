@@ -3,10 +3,9 @@
 pub mod clock;
 pub mod domain;
 pub mod entropy;
-pub mod store;
-pub mod vault;
 #[cfg(feature = "http")]
 pub mod http;
+<<<<<<< HEAD
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "lambda")]
@@ -15,3 +14,7 @@ pub mod lambda;
 pub mod settings;
 #[cfg(all(feature = "sqlite", any(feature = "cli", feature = "lambda")))]
 pub mod wiring;
+=======
+pub mod store;
+pub mod vault;
+>>>>>>> house

@@ -91,14 +91,15 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         ours = ours.merge(v1::resources());
     }
     if !options.cors_origins.is_empty() {
-        ours = ours.layer(
-            CorsLayer::new()
-                .allow_origin(options.cors_origins.clone())
-                .allow_methods(["GET", "POST", "PATCH", "DELETE"].map(|method| {
-                    axum::http::Method::from_bytes(method.as_bytes()).unwrap_or(axum::http::Method::GET)
-                }))
-                .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
-        );
+        ours =
+            ours.layer(
+                CorsLayer::new()
+                    .allow_origin(options.cors_origins.clone())
+                    .allow_methods(["GET", "POST", "PATCH", "DELETE"].map(|method| {
+                        axum::http::Method::from_bytes(method.as_bytes()).unwrap_or(axum::http::Method::GET)
+                    }))
+                    .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
+            );
     }
     let mut routes = ours;
     if function.serves(Function::Discovery) {

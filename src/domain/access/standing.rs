@@ -50,8 +50,7 @@ pub async fn standing(service: &Service, now: Timestamp, token: &Secret<String>)
         Ok(unverified) => unverified,
         Err(why) => return bad(why),
     };
-    let key =
-        service.keys.judging(now, service.entropy.as_ref(), service.store.as_ref(), unverified.kid()).await?;
+    let key = service.keys.judging(now, service.entropy.as_ref(), service.store.as_ref(), unverified.kid()).await?;
     let Some(key) = key else { return bad(BadToken::UnknownKey) };
     let judged = unverified
         .verify::<AccessClaims>(&key, Kind::Access)
@@ -90,9 +89,9 @@ async fn account_of(
 
 async fn client_of(service: &Service, now: Timestamp, claims: &AccessClaims) -> Result<Option<Holder>, Refusal> {
     let client: Option<Row<Client>> = service.read(now, Client::key_of(&claims.client_id)).await?;
-    let client = client.map(|row| row.record).filter(|client| {
-        client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id
-    });
+    let client = client
+        .map(|row| row.record)
+        .filter(|client| client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id);
     Ok(client.map(|client| Holder::Client(Box::new(client))))
 }
 

@@ -94,8 +94,7 @@ pub async fn prepare(service: &Service, now: Timestamp, new: NewAccount) -> Resu
         created_at: now,
         deleted_at: None,
     };
-    let owner =
-        NamespaceOwner { namespace: account.namespace.clone(), owner: account.name.clone(), uid: account.uid };
+    let owner = NamespaceOwner { namespace: account.namespace.clone(), owner: account.name.clone(), uid: account.uid };
     let listed = AccountName { name: account.name.clone() };
     let writes = vec![account.put(When::Absent), owner.put(When::Absent), listed.put(When::Always)];
     Ok((account, writes))

@@ -155,7 +155,8 @@ mod tests {
     fn a_weaker_hash_says_so_and_a_monstrous_one_is_refused() {
         let mut memory = Memory::new();
         // Made with the reference implementation's parameters for tests: m=8, t=1, p=1.
-        let output = compute(Params::new(8, 1, 1, Some(32)).unwrap(), b"an old password", &[1; 16], 32, &mut memory).unwrap();
+        let output =
+            compute(Params::new(8, 1, 1, Some(32)).unwrap(), b"an old password", &[1; 16], 32, &mut memory).unwrap();
         let text = format!(
             "$argon2id$v=19$m=8,t=1,p=1${}${}",
             Salt::new(&[1; 16]).unwrap().to_salt_string(),

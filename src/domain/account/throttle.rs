@@ -348,7 +348,8 @@ mod tests {
     #[test]
     fn a_hundred_failures_are_a_days_allowance() {
         let (mut row, stranger) = (ada(), address("192.0.2.1"));
-        row.strangers = Counter { failures: 0, last: NOON - Duration::from_secs(3 * HOUR), day: NOON.0 / DAY, today: 99 };
+        row.strangers =
+            Counter { failures: 0, last: NOON - Duration::from_secs(3 * HOUR), day: NOON.0 / DAY, today: 99 };
         row.reserve(NOON, &stranger, "last".into()).unwrap();
         row.book_failure(NOON, "last");
         assert_eq!(row.reserve(NOON, &stranger, "x".into()), Err(Duration::from_secs(12 * HOUR)));

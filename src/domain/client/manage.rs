@@ -255,7 +255,10 @@ fn check(client: &Client) -> Result<(), Refusal> {
         return Err(Refusal::invalid("audiences", "must not end in /gate, /link, /service-account or /kubernetes"));
     }
     if client.scopes.len() > MOST || client.scopes.iter().any(|scope| !Scope::is_token(scope) || scope.len() > 253) {
-        return Err(Refusal::invalid("scopes", "each is a scope token (RFC 6749 §3.3), at most 64 of them, e.g. jobs:run"));
+        return Err(Refusal::invalid(
+            "scopes",
+            "each is a scope token (RFC 6749 §3.3), at most 64 of them, e.g. jobs:run",
+        ));
     }
     if client.access_life.is_some_and(|life| life < Duration::from_secs(1) || life > Duration::from_secs(86_400)) {
         return Err(Refusal::invalid("access_life", "must be 1 s to 24 h"));

@@ -9,7 +9,10 @@ pub(super) fn redeem(client: &Client, asked: Option<&str>) -> Result<(Holder, Sc
     }
     let scope = Scope::granted(asked, &client.scopes)?;
     if scope.is_offline() {
-        return Err(GrantRefusal::new(GrantError::InvalidScope, "Invalid scope: offline_access is for users' sessions"));
+        return Err(GrantRefusal::new(
+            GrantError::InvalidScope,
+            "Invalid scope: offline_access is for users' sessions",
+        ));
     }
     tracing::info!(target: "gatemint::audit", event = "client_signed_in", client.id = %client.id);
     Ok((Holder::Client, scope))

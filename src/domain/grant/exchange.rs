@@ -102,7 +102,8 @@ pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, Gra
 
     // 4. Is the client who it says, and may it do this?
     let client = client.map(|row| row.record).or_else(|| Client::built_in(&request.client_id));
-    let client = client.filter(|client| client.authentic(&request.presented)).ok_or_else(GrantRefusal::invalid_client)?;
+    let client =
+        client.filter(|client| client.authentic(&request.presented)).ok_or_else(GrantRefusal::invalid_client)?;
     if !client.may(grant_type) {
         return Err(GrantRefusal::new(GrantError::UnauthorizedClient, "The client may not use this grant_type"));
     }
@@ -234,10 +235,7 @@ async fn issue(
 
 /// The session's current refresh token. Its pepper may be newer than the ring at hand.
 async fn derive(service: &Service, now: Timestamp, session: &Session) -> Result<Secret<String>, GrantRefusal> {
-    let ring = service
-        .keys
-        .peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), session.pepper)
-        .await?;
+    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), session.pepper).await?;
     RefreshToken::derive(session, &ring)
         .ok_or_else(|| GrantRefusal::unavailable(format!("pepper {} is not in the ring", session.pepper)))
 }

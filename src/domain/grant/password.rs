@@ -10,10 +10,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         GrantRefusal, Secret, Service,
-        account::{
-            Account, Place,
-            attempt::Attempts,
-        },
+        account::{Account, Place, attempt::Attempts},
         client::Client,
         ids::{AccountKey, SessionId},
         session::{Generation, Session},

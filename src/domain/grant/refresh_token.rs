@@ -31,8 +31,7 @@ pub(super) async fn prepare(
     presented: &Secret<String>,
 ) -> Result<Prepared, GrantRefusal> {
     let token = RefreshToken::parse(presented.expose()).ok_or_else(|| GrantRefusal::invalid_grant(INVALID))?;
-    let ring =
-        service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
+    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
     if !token.is_authentic(&ring) {
         return Err(GrantRefusal::invalid_grant(INVALID));
     }
@@ -90,8 +89,7 @@ impl Prepared {
                     return Err(GrantRefusal::invalid_grant(ENDED));
                 }
                 Verdict::Rotate(next) => {
-                    let peppers =
-                        service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
+                    let peppers = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
                     let moved_on = Session {
                         generation: next,
                         pepper: peppers.active(now).id,

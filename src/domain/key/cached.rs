@@ -214,6 +214,7 @@ async fn read_secret<T>(
     name: &'static str,
     parse: impl FnOnce(&[u8]) -> Result<T, String>,
 ) -> Result<T, Refusal> {
-    let secret = vault.current(name).await?.ok_or_else(|| Refusal::unavailable(format!("the vault holds no {name}")))?;
+    let secret =
+        vault.current(name).await?.ok_or_else(|| Refusal::unavailable(format!("the vault holds no {name}")))?;
     parse(secret.value.expose()).map_err(Refusal::unavailable)
 }

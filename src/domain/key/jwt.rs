@@ -3,10 +3,7 @@
 //! The only file that knows the jsonwebtoken crate, and it uses nothing of it but the check of a signature: header and
 //! claims are read here, strictly, and time is judged by our clock (RFC 8725 is the list of what goes wrong otherwise).
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::EcdsaKeyPair,
-};
+use aws_lc_rs::{rand::SystemRandom, signature::EcdsaKeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 

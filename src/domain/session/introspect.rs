@@ -92,13 +92,8 @@ fn is_of(active: &Active, client: &Client) -> bool {
     }
 }
 
-async fn of_refresh_token(
-    service: &Service,
-    now: Timestamp,
-    token: &RefreshToken,
-) -> Result<Option<Active>, Refusal> {
-    let ring =
-        service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
+async fn of_refresh_token(service: &Service, now: Timestamp, token: &RefreshToken) -> Result<Option<Active>, Refusal> {
+    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
     if !token.is_authentic(&ring) {
         return Ok(None);
     }

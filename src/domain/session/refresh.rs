@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn a_token_is_judged_by_its_generation_and_the_age_of_its_successor() {
         let row = session(5, OPENED);
-        let at = |presented: u32, age: u64| decide(&row, Generation(presented), OPENED + Duration::from_secs(age), WINDOW);
+        let at =
+            |presented: u32, age: u64| decide(&row, Generation(presented), OPENED + Duration::from_secs(age), WINDOW);
         assert_eq!(at(5, 0), Verdict::Rotate(Generation(6)));
         assert_eq!(at(5, 86_400), Verdict::Rotate(Generation(6)));
         assert_eq!([at(4, 0), at(4, 29)], [Verdict::Repeat; 2]);

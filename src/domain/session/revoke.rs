@@ -52,13 +52,8 @@ pub async fn revoke(
 }
 
 /// The session of a refresh token with a right MAC, whatever its generation.
-async fn of_refresh_token(
-    service: &Service,
-    now: Timestamp,
-    token: &RefreshToken,
-) -> Result<Option<Session>, Refusal> {
-    let ring =
-        service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
+async fn of_refresh_token(service: &Service, now: Timestamp, token: &RefreshToken) -> Result<Option<Session>, Refusal> {
+    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
     if !token.is_authentic(&ring) {
         return Ok(None);
     }

@@ -66,8 +66,22 @@ pub(super) async fn openid_configuration(State(app): State<App>) -> Response {
     metadata["subject_types_supported"] = json!(["public"]);
     metadata["id_token_signing_alg_values_supported"] = json!(["ES256"]);
     metadata["claims_supported"] = json!([
-        "iss", "sub", "aud", "client_id", "iat", "nbf", "exp", "jti", "scope", "auth_time", "sid",
-        "preferred_username", "identity", "namespace", "email", "roles"
+        "iss",
+        "sub",
+        "aud",
+        "client_id",
+        "iat",
+        "nbf",
+        "exp",
+        "jti",
+        "scope",
+        "auth_time",
+        "sid",
+        "preferred_username",
+        "identity",
+        "namespace",
+        "email",
+        "roles"
     ]);
     cached(metadata)
 }

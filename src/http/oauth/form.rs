@@ -68,10 +68,9 @@ pub(super) async fn form(request: Request) -> Result<Form, Dressed> {
         return Err(bad("The body must be a form: Content-Type: application/x-www-form-urlencoded"));
     }
     let body = read(body).await.map_err(|why| match why {
-        BadBody::TooLarge => Dressed {
-            status: Some(StatusCode::PAYLOAD_TOO_LARGE),
-            ..bad("The body is larger than 65536 bytes")
-        },
+        BadBody::TooLarge => {
+            Dressed { status: Some(StatusCode::PAYLOAD_TOO_LARGE), ..bad("The body is larger than 65536 bytes") }
+        }
         BadBody::Broken => bad("The body ended early or is not framed as its headers say"),
     })?;
     let pairs = parse_form(&body).ok_or_else(|| bad("The body is not UTF-8"))?;

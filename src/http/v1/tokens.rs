@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     domain::{
-
         account::{Account, manage},
         session::revoke::{self, LiveToken},
     },

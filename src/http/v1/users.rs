@@ -78,10 +78,7 @@ struct Patch {
 }
 
 /// `POST /v1/users`
-pub(super) async fn create(
-    State(app): State<App>,
-    request: Request,
-) -> Result<(StatusCode, Json<UserView>), Dressed> {
+pub(super) async fn create(State(app): State<App>, request: Request) -> Result<(StatusCode, Json<UserView>), Dressed> {
     let now = app.service.now();
     let caller = request::admin(&app, now, request.headers()).await?;
     let create: Create = request::json(request).await?;
