@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write},
+    io::Write,
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -16,7 +16,10 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 
 use super::{CliError, output, password};
 use crate::{
-    domain::{Secret, Service, birth},
+    domain::{
+        Secret, Service,
+        birth::{self, Born},
+    },
     http::{self, Function, Options},
     settings::{Settings, USUAL_LISTEN},
     wiring::Place,
@@ -51,13 +54,17 @@ impl Serve {
         let here = format!("http://{address}");
         let recorded = born.as_ref().map(|born| born.issuer.clone());
         let issuer = settings.issuer.clone().or(recorded).unwrap_or_else(|| here.clone());
-        let service = backends.service(&settings, issuer);
-        birth::make_keys(&service).await?;
+        let mut service = backends.service(&settings, issuer);
         let first_password = place.first_password();
         if born.is_none() {
             let file = first_password.clone().unwrap_or_else(|| PathBuf::from("admin-password"));
-            let password = first_password_in(&file, &service)?;
-            birth::bear(&service, password).await?;
+            let recorded = first_start(&service, &file).await?;
+            if settings.issuer.is_none() {
+                // Of several first starts at once the winner's address counts.
+                service.policy.issuer = recorded.issuer;
+            }
+        } else {
+            birth::make_keys(&service).await?;
         }
         greet(&service, address, &here, &place, first_password.as_deref());
 
@@ -123,7 +130,11 @@ fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, firs
         tracing::warn!(%address, issuer, "plain http on an address that is not loopback");
     }
     if let Some(file) = first_password.filter(|file| file.exists()) {
-        let reachable = if address.ip().is_unspecified() { format!("http://127.0.0.1:{}", address.port()) } else { here.to_owned() };
+        let reachable = if address.ip().is_unspecified() {
+            format!("http://127.0.0.1:{}", address.port())
+        } else {
+            here.to_owned()
+        };
         output::line("");
         output::line("A first token, for admin:");
         output::line("");
@@ -141,26 +152,39 @@ fn shell_word(text: &str) -> String {
     if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// The first password: made and written whole, or the one that another process was faster to write.
-fn first_password_in(file: &Path, service: &Service) -> Result<Secret<Vec<u8>>, CliError> {
+/// Makes keys, the first password and the admin, one process at a time; what another one has done, or has begun and was
+/// killed in, stands. What the winner recorded comes back.
+async fn first_start(service: &Service, file: &Path) -> Result<Born, CliError> {
     let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", file.display()));
-    let made = password::generate(service.entropy.as_ref());
-    // Written beside its place and linked there: whoever sees the file sees all of it.
-    let draft = file.with_extension(format!("{}.new", std::process::id()));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)
-        .and_then(|mut draft| draft.write_all(made.expose().as_bytes()).and_then(|()| draft.sync_all()))
-        .and_then(|()| match fs::hard_link(&draft, file) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        });
-    let _ = fs::remove_file(&draft);
-    written.map_err(failed)?;
-    fs::read(file).map(Secret::new).map_err(failed)
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Given back when it is dropped, or when the process ends in whatever way.
+    let turn = fs::File::open(directory).map_err(failed)?;
+    turn.lock().map_err(failed)?;
+    let recorded = || Born::read(service.store.as_ref(), service.now());
+    birth::make_keys(service).await?;
+    if let Some(born) = recorded().await? {
+        return Ok(born);
+    }
+    birth::bear(service, first_password_in(file, &turn, service).map_err(failed)?).await?;
+    recorded().await?.ok_or_else(|| CliError::Failed("the first start was not recorded; start again".into()))
+}
+
+/// The first password: the one that a start which was killed has left, or a new one, written whole.
+fn first_password_in(file: &Path, directory: &fs::File, service: &Service) -> std::io::Result<Secret<Vec<u8>>> {
+    // Written beside its place and renamed: whoever sees the file sees all of it. A draft that a kill has left is
+    // written over by nobody else, since starts take turns.
+    let draft = file.with_extension("new");
+    if !file.try_exists()? {
+        let made = password::generate(service.entropy.as_ref());
+        let mut options = fs::OpenOptions::new();
+        let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        new.write_all(made.expose().as_bytes())?;
+        new.sync_all()?;
+        fs::rename(&draft, file)?;
+        // The file must not be lost when the account stays.
+        directory.sync_all()?;
+    }
+    fs::read(file).map(Secret::new)
 }
 
 #[cfg(test)]
