@@ -18,3 +18,11 @@ mod race;
 mod store;
 // Every vault keeps the port's promises, and the file vault guards its directory.
 mod vault;
+// Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.
+mod accounts;
+// The first start: several at once, what it prints, where it listens, how it ends.
+mod first_start;
+// A process that is killed loses nothing that it acknowledged, from its first start on.
+mod kill;
+// The operator's commands on the state itself, for people and in JSON.
+mod operator;

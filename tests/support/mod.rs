@@ -1,5 +1,6 @@
 //! What the tests share: a service in memory with a clock that the test moves, and ways to ask it.
 
+pub(crate) mod asking;
 pub(crate) mod process;
 pub(crate) mod runtime_api;
 pub(crate) mod watched;

@@ -1,7 +1,7 @@
 //! The real program as a process of its own, in a directory of its own, ended with the test.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -27,6 +27,14 @@ pub(crate) fn gatemint() -> Command {
     command
 }
 
+/// Runs a command to its end, with this on its stdin.
+pub(crate) fn given(command: &mut Command, stdin: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that needs no input may have ended by now.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
 /// Runs a command of the program on a data directory, to its end.
 pub(crate) fn operator(data: &Path, arguments: &[&str]) -> Output {
     gatemint().args(arguments).arg("--data").arg(data).stdin(Stdio::null()).output().unwrap()
@@ -43,11 +51,12 @@ impl Serve {
         let mut command = gatemint();
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         command.envs(settings.iter().copied());
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(data.with_extension("log"))
-            .unwrap();
+        Self::run(command, &data.with_extension("log"))
+    }
+
+    /// Starts it as a command says, its log appended to a file.
+    pub(crate) fn run(mut command: Command, log_file: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
         let mut greeting = String::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -58,7 +67,7 @@ impl Serve {
             .nth(1)
             .and_then(|rest| rest.split(',').next())
             .unwrap_or_else(|| {
-                let log = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
+                let log = std::fs::read_to_string(log_file).unwrap_or_default();
                 panic!("serve did not start: {greeting}{log}")
             })
             .to_owned();
@@ -85,6 +94,17 @@ impl Serve {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, and goes on.
+    pub(crate) fn ask_to_end(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Asks it to end, and waits for that.
