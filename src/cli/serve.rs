@@ -140,9 +140,18 @@ fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, firs
         output::line("");
         output::line(&format!("  curl -sS {reachable}/oauth2/token \\"));
         output::line("    -d grant_type=password -d username=admin \\");
-        output::line(&format!("    --data-urlencode {}", shell_word(&format!("password@{}", file.display()))));
+        output::line(&format!("    --data-urlencode {}", from_file("password", &file.display().to_string())));
         output::line("");
         output::line("The password is in that file until admin's password is changed.");
+    }
+}
+
+/// What makes curl send a file's content as a parameter. A `=` would be read as the end of the name, wherever it is.
+fn from_file(name: &str, file: &str) -> String {
+    if file.contains('=') {
+        format!("{name}@- < {}", shell_word(file))
+    } else {
+        shell_word(&format!("{name}@{file}"))
     }
 }
 
@@ -195,5 +204,6 @@ mod tests {
     fn a_path_is_one_word_of_the_shell() {
         assert_eq!(shell_word("password@.gatemint/admin-password"), "password@.gatemint/admin-password");
         assert_eq!(shell_word("password@/my data/it's"), r"'password@/my data/it'\''s'");
+        assert_eq!(from_file("password", "a=b/admin-password"), "password@- < 'a=b/admin-password'");
     }
 }
