@@ -89,7 +89,8 @@ impl Attempts {
 
 impl Attempt {
     /// The right password: commits `needed` together with the reservation given back, and `welcome` unless one of
-    /// those meets a conflict: they can be done another time.
+    /// those meets a conflict: they can be done another time. If one of `needed` meets a conflict nothing of it is
+    /// done, but the attempt costs nothing all the same.
     ///
     /// # Errors
     /// A conflict of one of `needed`, or `Unavailable`.
@@ -101,7 +102,16 @@ impl Attempt {
         welcome: Vec<Write>,
     ) -> Result<(), CommitError> {
         let Self { id, address, name_row, .. } = self;
-        settle(service, now, name_row, needed, welcome, |record| record.give_back(now, &address, &id)).await
+        let reserved = Row { record: name_row.record.clone(), version: name_row.version };
+        let given =
+            settle(service, now, name_row, needed, welcome, |record| record.give_back(now, &address, &id)).await;
+        if matches!(given, Err(CommitError::Conflict { .. })) {
+            let withdrawn = settle(service, now, reserved, Vec::new(), Vec::new(), |record| record.withdraw(now, &id));
+            if let Err(error) = withdrawn.await {
+                tracing::warn!(cause = %error, "an attempt could not be withdrawn; it counts as a failure in a minute");
+            }
+        }
+        given
     }
 
     /// Nothing was learned from it, and it costs nothing.
