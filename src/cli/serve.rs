@@ -148,11 +148,7 @@ fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, firs
 
 /// What makes curl send a file's content as a parameter. A `=` would be read as the end of the name, wherever it is.
 fn from_file(name: &str, file: &str) -> String {
-    if file.contains('=') {
-        format!("{name}@- < {}", shell_word(file))
-    } else {
-        shell_word(&format!("{name}@{file}"))
-    }
+    if file.contains('=') { format!("{name}@- < {}", shell_word(file)) } else { shell_word(&format!("{name}@{file}")) }
 }
 
 /// The text as one word of a POSIX shell.
