@@ -10,8 +10,8 @@ use crate::{
     domain::{Policy, Service, account::PasswordPolicy, birth::Born},
     entropy::SystemEntropy,
     settings::{Settings, StoreSetting},
-    store::{MemoryStore, SqliteStore, Store},
-    vault::FileVault,
+    store::{self, MemoryStore, SqliteStore, Store},
+    vault::{self, FileVault},
 };
 
 /// Where the state is, decided.
@@ -34,16 +34,21 @@ pub enum WiringError {
     Half(&'static str, &'static str),
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] crate::store::OpenError),
+    Store(#[from] store::OpenError),
     /// The vault cannot be opened.
     #[error(transparent)]
-    Vault(#[from] crate::vault::OpenError),
+    Vault(#[from] vault::OpenError),
     /// The data directory cannot be used.
     #[error("{0}")]
     Data(String),
     /// The first start has not happened.
-    #[error("{0} was never started: run `gatemint serve --data {0}` once; it makes keys and the first account")]
-    NotBorn(String),
+    #[error("{place} was never started: run `{serve}` once; it makes keys and the first account")]
+    NotBorn {
+        /// Where the state would be.
+        place: String,
+        /// The command that starts it.
+        serve: String,
+    },
     /// What is there cannot be read.
     #[error("{0}{1}")]
     Unreadable(String, String),
@@ -88,6 +93,14 @@ impl Place {
             (Some(data), _) => data.display().to_string(),
             (None, StoreSetting::Sqlite(path)) => path.display().to_string(),
             (None, StoreSetting::Memory) => "memory:".into(),
+        }
+    }
+
+    /// The command that starts the service here.
+    fn serve(&self) -> String {
+        match &self.data {
+            Some(data) => format!("gatemint serve --data {}", data.display()),
+            None => "gatemint serve".into(),
         }
     }
 
@@ -182,8 +195,14 @@ impl Backends {
 /// # Errors
 /// As [`Place::open`]; the first start has not happened.
 pub async fn existing(settings: &Settings, place: &Place) -> Result<Service, WiringError> {
-    let backends = place.open(false)?;
-    let born = backends.born().await?.ok_or_else(|| WiringError::NotBorn(place.name()))?;
+    let never_started = || WiringError::NotBorn { place: place.name(), serve: place.serve() };
+    let backends = place.open(false).map_err(|error| match error {
+        WiringError::Store(store::OpenError::Missing { .. }) | WiringError::Vault(vault::OpenError::Missing { .. }) => {
+            never_started()
+        }
+        error => error,
+    })?;
+    let born = backends.born().await?.ok_or_else(never_started)?;
     let issuer = settings.issuer.clone().unwrap_or(born.issuer);
     Ok(backends.service(settings, issuer))
 }
