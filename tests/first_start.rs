@@ -147,6 +147,31 @@ fn serve_without_a_word_makes_a_private_gatemint_directory_where_it_was_started(
     println!("counted: 2 starts in an empty directory, 2 private directories, 2 printed commands gave 200");
 }
 
+#[test]
+fn a_store_and_a_vault_of_their_own_are_started_as_a_directory_is() {
+    let home = tempfile::tempdir().unwrap();
+    let (database, vault) = (home.path().join("state.db"), home.path().join("secrets"));
+    let settings = [
+        ("GATEMINT_STORE", format!("sqlite:{}", database.display())),
+        ("GATEMINT_VAULT", format!("file:{}", vault.display())),
+    ];
+    let never = gatemint().args(["user", "list"]).envs(settings.clone()).output().unwrap();
+    assert_eq!(never.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&never.stderr).contains("run `gatemint serve` once"));
+    for _ in 0..2 {
+        let mut command = gatemint();
+        command.args(["serve", "--listen", "127.0.0.1:0"]).envs(settings.clone()).current_dir(home.path());
+        let serve = Serve::run(command, &home.path().join("log"));
+        let output = paste(&shown_curl(&serve.greeting), home.path());
+        assert!(output.stdout.ends_with(b"\n200"), "{}", serve.greeting);
+        assert_private(&vault);
+        assert_private(&database);
+    }
+    let list = gatemint().args(["user", "list"]).envs(settings).output().unwrap();
+    assert!(list.status.success() && String::from_utf8_lossy(&list.stdout).contains("\nadmin"));
+    println!("counted: 2 starts with GATEMINT_STORE and GATEMINT_VAULT, 2 printed commands gave 200");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_password_goes_with_admins_first_change_over_http_or_by_the_operator() {
     let over_http = async |serve: &Serve, data: &Path, old: &str| {
