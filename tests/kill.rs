@@ -122,7 +122,6 @@ async fn ten_kills_under_load_lose_and_fork_no_refresh_token() {
         for chain in &mut chains {
             assert!(chain.under_way, "every client was refused by a dead process");
             interrupted += 1;
-            let sent = chain.last.refresh.clone();
             assert!(chain.step(&asking, &told).await, "kill {kill}: the retry after the restart");
             let me = asking.v1(Method::GET, "/v1/me", &chain.last.access, None).await;
             assert_eq!(me.status, StatusCode::OK, "kill {kill}: {}", me.text);

@@ -319,6 +319,9 @@ async fn a_password_comes_from_stdin_or_is_made_and_never_from_the_command_line(
     println!("counted: {} passwords from stdin, 1 made, 19 ways refused", given.len());
 }
 
+/// A command's arguments and settings.
+type Run<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
 #[test]
 fn the_directory_is_named_before_or_after_the_command_or_by_a_setting() {
     let home = tempfile::tempdir().unwrap();
@@ -326,7 +329,7 @@ fn the_directory_is_named_before_or_after_the_command_or_by_a_setting() {
     let path = data.to_str().unwrap();
     let database = format!("sqlite:{path}/gatemint.db");
     let vault = format!("file:{path}/vault");
-    let runs: [(&[&str], &[(&str, &str)]); 7] = [
+    let runs: [Run<'_>; 7] = [
         (&["--data", path, "user", "list"], &[]),
         (&["user", "--data", path, "list"], &[]),
         (&["user", "list", "--data", path], &[]),
@@ -420,6 +423,15 @@ fn a_name_of_the_wrong_shape_is_refused_with_the_shape() {
     println!("counted: {} names and 3 values refused", names.len());
 }
 
+/// The commands that a help lists.
+fn commands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines
+        .take_while(|line| !line.trim().is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
+}
+
 #[test]
 fn help_says_something_everywhere_and_needs_nothing() {
     let empty = tempfile::tempdir().unwrap();
@@ -428,14 +440,6 @@ fn help_says_something_everywhere_and_needs_nothing() {
         command.args(arguments).arg("--help").current_dir(empty.path()).envs(variables.iter().copied());
         Done::new(command.stdin(Stdio::null()).output().unwrap()).ok().out
     };
-    /// The commands that a help lists.
-    fn commands(help: &str) -> Vec<String> {
-        let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-        let names = lines
-            .take_while(|line| !line.trim().is_empty())
-            .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-        names.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
-    }
     let mut paths: Vec<Vec<String>> = vec![Vec::new()];
     let mut at = 0;
     while at < paths.len() {

@@ -18,7 +18,7 @@ pub(crate) struct Asking {
 impl Asking {
     /// A client of the process at this URL, with connections of its own.
     pub(crate) fn at(url: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         Self { http, url: url.to_owned() }
     }
 

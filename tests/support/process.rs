@@ -98,7 +98,7 @@ impl Serve {
 
     /// Asks it to end, and goes on.
     pub(crate) fn ask_to_end(&self) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     }
 
