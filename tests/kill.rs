@@ -190,7 +190,7 @@ pub(crate) fn assert_private(data: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_that_is_killed_anywhere_is_completed_by_the_next_one() {
-    const KILLS: u64 = 20;
+    const KILLS: usize = 20;
     let mut stages = std::collections::BTreeMap::<usize, usize>::new();
     let mut files = 0;
     for kill in 0..KILLS {
@@ -205,7 +205,7 @@ async fn a_first_start_that_is_killed_anywhere_is_completed_by_the_next_one() {
             .spawn()
             .unwrap();
         // Progress is what appears in the directory: its own entry first, the first password last. Then a little more.
-        let goal = usize::try_from(kill % 12).unwrap();
+        let goal = if kill < 12 { kill } else { 9 + kill % 3 };
         let mut spins = 20_000_u64;
         while spins > 0 && (!data.exists() || tree(&data).len() < goal) {
             spins -= 1;
@@ -227,8 +227,12 @@ async fn a_first_start_that_is_killed_anywhere_is_completed_by_the_next_one() {
         assert_eq!(asking.v1(Method::GET, "/v1/me", &admin.access, None).await.json["name"], "admin");
         assert_eq!(asking.refresh(&admin.refresh).await.status, StatusCode::OK);
         files += assert_private(&data);
-        let leftovers: Vec<_> =
-            tree(&data).into_iter().filter(|path| path.to_string_lossy().ends_with(".new")).collect();
+        // (The vault may keep a draft: a second name of the secret that it became, gone when that is next written.)
+        let leftovers: Vec<_> = tree(&data)
+            .into_iter()
+            .filter(|path| path.parent() == Some(&data))
+            .filter(|path| path.extension().is_some_and(|end| end == "new"))
+            .collect();
         assert!(leftovers.is_empty(), "kill {kill} at {stage}: {leftovers:?}");
         // Killed again, it is as it was.
         serve.kill();
