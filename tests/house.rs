@@ -123,7 +123,7 @@ const AREAS: &[Area] = &[
     },
     Area {
         files: "src/vault",
-        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::secret::Secret"],
+        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::same_secret", "domain::secret::Secret"],
         may_use: &[],
     },
     Area { files: "src/clock", may_name: &["clock"], may_use: &[] },

@@ -55,7 +55,9 @@ async fn sixty_four_refreshes_over_two_processes_share_one_successor() {
         token = successors.into_iter().next().unwrap();
         assert_eq!(generation(&token), u32::try_from(round).unwrap(), "one generation a round");
     }
-    println!("counted: {answered} refreshes at once over 2 processes, {answered} answered 200, {ROUNDS} successors in {ROUNDS} rounds");
+    println!(
+        "counted: {answered} refreshes at once over 2 processes, {answered} answered 200, {ROUNDS} successors in {ROUNDS} rounds"
+    );
 }
 
 /// The generation that a refresh token carries, read as anybody can.

@@ -24,6 +24,9 @@ pub(super) struct NewPassword {
     generate: bool,
 }
 
+/// A new password and, if it was made here, the same to be shown.
+pub(super) type Chosen = (Secret<Vec<u8>>, Option<Secret<String>>);
+
 impl NewPassword {
     /// Whether any way was chosen.
     pub(super) fn is_given(self) -> bool {
@@ -34,11 +37,7 @@ impl NewPassword {
     ///
     /// # Errors
     /// Nothing was given and nobody can be asked; two entries differ.
-    pub(super) fn get(
-        self,
-        global: &Global,
-        entropy: &dyn Entropy,
-    ) -> Result<(Secret<Vec<u8>>, Option<Secret<String>>), CliError> {
+    pub(super) fn get(self, global: &Global, entropy: &dyn Entropy) -> Result<Chosen, CliError> {
         if self.generate {
             let made = generate(entropy);
             return Ok((Secret::new(made.expose().clone().into_bytes()), Some(made)));

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{http::HeaderValue, serve::ListenerExt};
+use axum::serve::ListenerExt;
 use clap::Args;
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
@@ -61,12 +61,8 @@ impl Serve {
         }
         greet(&service, address, &here, &place, first_password.as_deref());
 
-        let cors_origins: Result<Vec<_>, _> =
-            settings.cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-        let options = Options {
-            trusted_proxies: settings.trusted_proxies,
-            cors_origins: cors_origins.map_err(|error| CliError::Failed(error.to_string()))?,
-        };
+        let options = Options::of(settings.trusted_proxies, &settings.cors_origins)
+            .map_err(|error| CliError::Failed(error.to_string()))?;
         let router = http::router(Arc::new(service), Function::Http, &options);
         answer(listener, router).await
     }
@@ -123,7 +119,11 @@ fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, firs
         tracing::warn!(%address, issuer, "plain http on an address that is not loopback");
     }
     if let Some(file) = first_password.filter(|file| file.exists()) {
-        let reachable = if address.ip().is_unspecified() { format!("http://127.0.0.1:{}", address.port()) } else { here.to_owned() };
+        let reachable = if address.ip().is_unspecified() {
+            format!("http://127.0.0.1:{}", address.port())
+        } else {
+            here.to_owned()
+        };
         output::line("");
         output::line("A first token, for admin:");
         output::line("");

@@ -22,7 +22,9 @@ const PAGE: usize = 90;
 #[derive(Subcommand)]
 pub(super) enum User {
     /// Make a user
-    #[command(after_help = "Example:\n  gatemint user create ada --email ada@example.org --role analysts --generate --data .gatemint")]
+    #[command(
+        after_help = "Example:\n  gatemint user create ada --email ada@example.org --role analysts --generate --data .gatemint"
+    )]
     Create {
         /// The name, for ever: a-z, 0-9, '-' and '.'
         name: String,

@@ -5,6 +5,7 @@
 //! dispatch    one event in, one reply out; the last net under everything
 //! raw_event   JSON → http::Request, or the reason why not
 //! reply       http::Response → API Gateway's payload 2.0
+//! start       from the environment to a running function
 //! log         lines for CloudWatch, and what they must not hold
 //! ```
 //!
@@ -18,9 +19,11 @@ mod function;
 mod log;
 mod raw_event;
 mod reply;
+mod start;
 
 pub use function::{NoFunction, resolve};
 pub use log::start_log;
+pub use start::main;
 
 use axum::Router;
 use lambda_http::lambda_runtime::{self, Error, service_fn};

@@ -111,6 +111,6 @@ impl Prepared {
             target: "gatemint::audit", event = "signed_in",
             user.name = %account.name, client.id = %client.id, session.id = %session.id,
         );
-        Ok((Holder::Account { account, session }, scope))
+        Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope))
     }
 }
