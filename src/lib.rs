@@ -1,4 +1,40 @@
-//! gatemint: a serverless token service.
+//! gatemint: a token service for people with `curl` and programs that loop for months.
+//!
+//! A username and password, or a refresh token, become a short-lived JWT. The same service runs as AWS Lambda functions
+//! and, unchanged, as `gatemint serve` on one machine.
+//!
+//! # Three sentences that decide most questions
+//! 1. Every token has a record; to revoke is to delete the record, or to outdate it (see [`domain::ids::Epoch`]).
+//! 2. Nothing replayable is at rest outside the vault: passwords as Argon2id, refresh tokens as a generation number,
+//!    client secrets as SHA-256.
+//! 3. A race has one winner: each change of state is one conditional write, and the loser learns what won from it.
+//!
+//! # Map
+//! ```text
+//! main, bin ─► cli, lambda ─► http ─► domain ─► store and vault (ports), clock, entropy
+//!                    └─ wiring: settings become a store, a vault and a service ─┘
+//! ```
+//! [`domain`] is what the service does; it never sees a framework, a wire type or the environment. [`store`] and
+//! [`vault`] are ports with their backends; a backend never sees the domain. `http` has a folder per dialect: OAuth 2.0,
+//! and our own resources. `cli` and `lambda` are the two rims. `cargo check --no-default-features` builds the domain and
+//! the memory backends alone.
+//!
+//! # A refresh's way
+//! ```text
+//! 1 http/oauth         form → Grant                            parsed once, no I/O
+//! 2 grant::exchange    the token's own MAC: a forged one is refused before anything is read
+//! 3 store.get          client, session and account together    1 round trip
+//! 4                    client authentic? may it? its token? account enabled, same uid, same epoch?
+//! 5 refresh::decide    (session, presented, now, window) → Rotate | Repeat | Late | Replay | Expired     pure
+//! 6 store.commit       one conditional write                   1 round trip
+//! 7 key::jwt           signs with a key pair that was parsed once
+//! 8 http/oauth         200, JSON, Cache-Control: no-store
+//! ```
+//!
+//! # Glossary
+//! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
+//! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
+//! the key of refresh tokens' MACs. *Function*: a Lambda entry, or its routes. *Dialect*: one family of wire formats.
 
 #[cfg(feature = "cli")]
 pub mod cli;

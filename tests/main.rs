@@ -2,8 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect fails there")]
 #![expect(clippy::print_stdout, reason = "a race test says how many races it counted")]
 
+// What the tests share.
+mod support;
+
+// Grants, sessions, revocation and introspection, through the router.
+mod tokens;
+
+// Every sample event through the real Lambda artefact.
+mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.
 mod house;
+// Of many refreshes at once one moves the session, and all get the same successor; a replay ends everything.
+mod race;
 // Every store keeps the port's promises, and the SQLite store survives what happens to files.
 mod store;
 // Every vault keeps the port's promises, and the file vault guards its directory.

@@ -24,7 +24,7 @@ use crate::{
 const PAGE: usize = 90;
 
 #[derive(Args, Clone)]
-struct Lists {
+pub(super) struct Lists {
     /// A grant that it may use (repeatable): password, refresh_token, client_credentials
     #[arg(long = "grant", value_name = "GRANT", value_parser = parse_grant)]
     grants: Vec<GrantType>,

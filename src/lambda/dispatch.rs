@@ -1,7 +1,7 @@
 //! One event in, one reply out.
 
 use axum::Router;
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use lambda_http::lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
@@ -62,7 +62,7 @@ mod tests {
             "rawPath": path,
             "requestContext": { "http": { "method": "GET", "sourceIp": "192.0.2.1" } },
         });
-        LambdaEvent::new(payload, lambda_runtime::Context::default())
+        LambdaEvent::new(payload, lambda_http::Context::default())
     }
 
     async fn status(router: &Router, event: LambdaEvent<Value>) -> Value {
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_of_another_kind_is_an_error_that_names_what_is_supported() {
-        let event = LambdaEvent::new(json!({ "Records": [] }), lambda_runtime::Context::default());
+        let event = LambdaEvent::new(json!({ "Records": [] }), lambda_http::Context::default());
         let refused = answer(Router::new(), event).await.unwrap_err();
         assert_eq!(refused.error_type, "UnsupportedEvent");
         assert!(refused.error_message.contains("payload format 2.0"), "{}", refused.error_message);

@@ -23,7 +23,7 @@ pub use function::{NoFunction, resolve};
 pub use log::start_log;
 
 use axum::Router;
-use lambda_runtime::{Error, service_fn};
+use lambda_http::lambda_runtime::{self, Error, service_fn};
 
 /// The variables without which the runtime would panic instead of saying what is missing.
 const RUNTIME_VARIABLES: [&str; 4] = [

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Refusal, same_secret};
 
 /// The longest password, in bytes.
-pub const MAX_PASSWORD: usize = 1024;
+pub(super) const MAX_PASSWORD: usize = 1024;
 /// Argon2id with m = 19456 KiB, t = 2, p = 1: what a hash made now is made with.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
@@ -59,7 +59,7 @@ impl fmt::Debug for PasswordHash {
 /// A hash that cannot be made or judged: a damaged row. The text holds nothing of the hash.
 #[derive(Debug, thiserror::Error)]
 #[error("a password hash cannot be used: {0}")]
-pub struct BadHash(String);
+pub(super) struct BadHash(String);
 
 impl BadHash {
     fn because(error: impl fmt::Display) -> Self {
