@@ -1,5 +1,8 @@
 //! Refreshes at once: one moves the session, all get the same successor, and a replay ends everything.
 
+// Random histories of one session, against a model that is slow and obvious.
+mod model;
+
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;

@@ -50,6 +50,7 @@ async fn a_password_becomes_tokens_with_every_field_and_claim() {
     }
     let names: Vec<_> = claims.as_object().unwrap().keys().cloned().collect();
     assert_eq!(names.len(), 16, "{names:?}");
+    println!("counted: {} claims and 7 fields of a reply", names.len());
 }
 
 #[tokio::test]

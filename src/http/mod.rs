@@ -102,13 +102,12 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         ours = ours.merge(v1::resources());
     }
     if !options.cors_origins.is_empty() {
-        ours =
-            ours.layer(
-                CorsLayer::new()
-                    .allow_origin(options.cors_origins.clone())
-                    .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-                    .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
-            );
+        ours = ours.layer(
+            CorsLayer::new()
+                .allow_origin(options.cors_origins.clone())
+                .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+                .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
+        );
     }
     let mut routes = ours;
     if function.serves(Function::Discovery) {

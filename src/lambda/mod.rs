@@ -12,7 +12,7 @@
 //! The event is read here and nowhere else. `lambda_http` 1.3.2 builds a URL from the Host and X-Forwarded-Proto headers
 //! and unwraps the result, expects base64 to be base64, and lets a decoded `rawPath` run on into the query and be
 //! normalised (`?`, `#`, `..`); each of these belongs to whoever sends the request. So a strange event is answered, not
-//! survived: [`raw_event`] has no way to panic, and [`dispatch`] catches what a handler might do.
+//! survived: `raw_event` has no way to panic, and `dispatch` catches what a handler might do.
 
 mod dispatch;
 mod function;
