@@ -177,7 +177,7 @@ impl User {
                 let roles = (no_roles || !roles.is_empty()).then_some(roles);
                 if email.is_none() && roles.is_none() && password.is_none() {
                     return Err(CliError::Usage(
-                        "nothing to change: give --email, --role, --no-roles, --password-stdin or --generate".into(),
+                        "nothing to change: give --email, --role, --no-roles, --password, --password-stdin or --generate".into(),
                     ));
                 }
                 let patch = AccountPatch { email, roles, enabled: None, password };
