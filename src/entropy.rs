@@ -1,7 +1,5 @@
 //! Randomness as a parameter.
 
-use crate::store::Version;
-
 /// Where the service draws random bytes: ids, salts, keys' seeds, commit ids.
 pub trait Entropy: Send + Sync {
     /// Fills the buffer with bytes that nobody can predict.
@@ -14,11 +12,6 @@ impl dyn Entropy + '_ {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
-    }
-
-    /// A commit's id.
-    pub fn commit_id(&self) -> Version {
-        Version(self.bytes())
     }
 }
 

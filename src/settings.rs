@@ -113,8 +113,8 @@ const KNOWN: [&str; 18] = [
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// What a variable's text becomes, or none if it is not of the right shape.
 type Parse<T> = fn(&str) -> Option<T>;
@@ -134,7 +134,14 @@ impl Reader {
         parsed
     }
 
-    fn duration(&mut self, variable: &str, usual: Duration, least: Duration, most: Duration, expected: &'static str) -> Duration {
+    fn duration(
+        &mut self,
+        variable: &str,
+        usual: Duration,
+        least: Duration,
+        most: Duration,
+        expected: &'static str,
+    ) -> Duration {
         self.read(variable, expected, |text| parse_duration(text).filter(|it| (least..=most).contains(it)))
             .unwrap_or(usual)
     }
@@ -174,23 +181,37 @@ impl Settings {
                 "file:DIR, e.g. file:/var/lib/gatemint/vault (secretsmanager:PREFIX is not part of this version yet)",
                 |text| text.strip_prefix("file:").filter(|path| !path.is_empty()).map(PathBuf::from),
             ),
-            listen: reader.read("GATEMINT_LISTEN", "an address and a port, e.g. 127.0.0.1:9000", |text| text.parse().ok()),
+            listen: reader
+                .read("GATEMINT_LISTEN", "an address and a port, e.g. 127.0.0.1:9000", |text| text.parse().ok()),
             issuer: reader.read(
                 "GATEMINT_ISSUER",
                 "an http or https URL without query, fragment and final slash, e.g. https://auth.example.org",
                 |text| is_issuer(text).then(|| text.to_owned()),
             ),
-            function: reader.read("GATEMINT_FUNCTION", "the name of a function, e.g. http", |text| Some(text.to_owned())),
+            function: reader
+                .read("GATEMINT_FUNCTION", "the name of a function, e.g. http", |text| Some(text.to_owned())),
             organisation: reader
                 .read("GATEMINT_ORG", "a name, e.g. default-org", |text| {
                     crate::domain::ids::Name::parse(text, "organisation").ok().map(|name| name.to_string())
                 })
                 .unwrap_or_else(|| "default-org".to_owned()),
-            access_life: reader.duration("GATEMINT_ACCESS_LIFE", 15 * MINUTE, SECOND, DAY, "1s to 24h, e.g. 900s or 15m"),
+            access_life: reader.duration(
+                "GATEMINT_ACCESS_LIFE",
+                15 * MINUTE,
+                SECOND,
+                DAY,
+                "1s to 24h, e.g. 900s or 15m",
+            ),
             refresh_idle: reader.duration("GATEMINT_REFRESH_IDLE", 7 * DAY, MINUTE, 400 * DAY, "1m to 400d, e.g. 7d"),
             refresh_max: reader.duration("GATEMINT_REFRESH_MAX", 30 * DAY, MINUTE, 400 * DAY, "1m to 400d, e.g. 30d"),
             offline_idle: reader.duration("GATEMINT_OFFLINE_IDLE", 30 * DAY, MINUTE, 400 * DAY, "1m to 400d, e.g. 30d"),
-            reuse_window: reader.duration("GATEMINT_REUSE_WINDOW", 30 * SECOND, Duration::ZERO, MINUTE, "0s to 60s, e.g. 30s"),
+            reuse_window: reader.duration(
+                "GATEMINT_REUSE_WINDOW",
+                30 * SECOND,
+                Duration::ZERO,
+                MINUTE,
+                "0s to 60s, e.g. 30s",
+            ),
             password_min: reader
                 .read("GATEMINT_PASSWORD_MIN", "8 to 1024 bytes, e.g. 15", |text| {
                     text.parse().ok().filter(|bytes| (8..=1024).contains(bytes))
@@ -211,7 +232,8 @@ impl Settings {
                     text.split(',').map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()
                 })
                 .unwrap_or_default(),
-            log: reader.read("GATEMINT_LOG", "a level or a filter, e.g. info or gatemint=debug", |text| Some(text.to_owned())),
+            log: reader
+                .read("GATEMINT_LOG", "a level or a filter, e.g. info or gatemint=debug", |text| Some(text.to_owned())),
             log_format: reader.read("GATEMINT_LOG_FORMAT", "human or json", |text| match text {
                 "human" => Some(LogFormat::Human),
                 "json" => Some(LogFormat::Json),
@@ -335,12 +357,23 @@ mod tests {
 
     #[test]
     fn an_issuer_is_a_plain_url() {
-        for good in ["http://127.0.0.1:9000", "https://auth.example.org", "https://example.org/auth", "http://[::1]:9000"] {
+        for good in
+            ["http://127.0.0.1:9000", "https://auth.example.org", "https://example.org/auth", "http://[::1]:9000"]
+        {
             assert!(is_issuer(good), "{good}");
         }
         for bad in [
-            "", "auth.example.org", "ftp://x", "https://", "https://x/", "https://x?y", "https://x#y", "https://x:0",
-            "https://x:99999", "https://a b", "https://u@x",
+            "",
+            "auth.example.org",
+            "ftp://x",
+            "https://",
+            "https://x/",
+            "https://x?y",
+            "https://x#y",
+            "https://x:0",
+            "https://x:99999",
+            "https://a b",
+            "https://u@x",
         ] {
             assert!(!is_issuer(bad), "{bad}");
         }

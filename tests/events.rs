@@ -228,7 +228,7 @@ async fn no_log_level_shows_what_a_request_holds() {
     event["body"] = json!("grant_type=password&username=ada&password=a-needle-in-a-haystack");
     event["headers"]["authorization"] = json!("Bearer another-needle-in-it");
     let (status, body) = answer(function.invoke(&event.to_string()).await);
-    assert_eq!(status, 400, "{body}");
+    assert_eq!(status, 401, "{body}");
     // The next answer shows that whatever the first one had to log was written.
     answer(function.invoke(&sample("healthz.json").to_string()).await);
     let output = function.output();

@@ -1,5 +1,8 @@
 //! Refreshes at once: one moves the session, all get the same successor, and a replay ends everything.
 
+// Random histories of one session, against a model that is slow and obvious.
+mod model;
+
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
@@ -55,7 +58,9 @@ async fn sixty_four_refreshes_over_two_processes_share_one_successor() {
         token = successors.into_iter().next().unwrap();
         assert_eq!(generation(&token), u32::try_from(round).unwrap(), "one generation a round");
     }
-    println!("counted: {answered} refreshes at once over 2 processes, {answered} answered 200, {ROUNDS} successors in {ROUNDS} rounds");
+    println!(
+        "counted: {answered} refreshes at once over 2 processes, {answered} answered 200, {ROUNDS} successors in {ROUNDS} rounds"
+    );
 }
 
 /// The generation that a refresh token carries, read as anybody can.

@@ -46,7 +46,9 @@ fn parse_grant(text: &str) -> Result<GrantType, String> {
 #[derive(Subcommand)]
 pub(super) enum Client {
     /// Make a client; the secret of a confidential one is shown once
-    #[command(after_help = "Examples:\n  gatemint client create ua-grant --public --data .gatemint\n  gatemint client create ci --grant client_credentials --audience https://api.example.org --data .gatemint")]
+    #[command(
+        after_help = "Examples:\n  gatemint client create ua-grant --public --data .gatemint\n  gatemint client create ci --grant client_credentials --audience https://api.example.org --data .gatemint"
+    )]
     Create {
         /// The client_id, for ever: a-z, 0-9, '-' and '.'
         id: String,

@@ -22,9 +22,9 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  gatemint serve                                     start on http://127.0.0.1:9000, state in .gatemint
+  gatemint serve
   gatemint user create ada --role analysts --generate --data .gatemint
-  gatemint client create ci --data .gatemint         a confidential client; its secret is shown once
+  gatemint client create ci --data .gatemint
   gatemint tokens list --account ada --data .gatemint";
 
 /// A token service: a username and password, or a refresh token, become a short-lived JWT.

@@ -61,8 +61,9 @@ pub(super) fn sheet(rows: &[(&str, String)]) {
 /// The filter cannot be read.
 pub(super) fn start_log(settings: &Settings) -> Result<(), CliError> {
     let filter = settings.log.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| CliError::Usage(format!("GATEMINT_LOG is not a filter: {error}; e.g. info or gatemint=debug")))?;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        CliError::Usage(format!("GATEMINT_LOG is not a filter: {error}; e.g. info or gatemint=debug"))
+    })?;
     let terminal = std::io::stderr().is_terminal();
     let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
     // A log that nobody reads any more is no reason to panic: it would say so on the same closed stderr.

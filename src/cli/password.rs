@@ -16,6 +16,9 @@ const MOST: u64 = 4096;
 #[derive(Args, Clone, Copy)]
 #[group(multiple = false)]
 pub(super) struct NewPassword {
+    /// Ask for the password on the terminal
+    #[arg(long)]
+    password: bool,
     /// Read the password from stdin; one line end is taken off
     #[arg(long)]
     password_stdin: bool,
@@ -24,21 +27,20 @@ pub(super) struct NewPassword {
     generate: bool,
 }
 
+/// A new password and, if it was made here, the same to be shown.
+pub(super) type Chosen = (Secret<Vec<u8>>, Option<Secret<String>>);
+
 impl NewPassword {
     /// Whether any way was chosen.
     pub(super) fn is_given(self) -> bool {
-        self.password_stdin || self.generate
+        self.password || self.password_stdin || self.generate
     }
 
     /// Gets the password; with it, if it was made here, the same to be shown.
     ///
     /// # Errors
     /// Nothing was given and nobody can be asked; two entries differ.
-    pub(super) fn get(
-        self,
-        global: &Global,
-        entropy: &dyn Entropy,
-    ) -> Result<(Secret<Vec<u8>>, Option<Secret<String>>), CliError> {
+    pub(super) fn get(self, global: &Global, entropy: &dyn Entropy) -> Result<Chosen, CliError> {
         if self.generate {
             let made = generate(entropy);
             return Ok((Secret::new(made.expose().clone().into_bytes()), Some(made)));
@@ -47,7 +49,9 @@ impl NewPassword {
             return Ok((from_stdin()?, None));
         }
         if global.no_input || !std::io::stdin().is_terminal() {
-            return Err(CliError::Usage("a password is needed: --password-stdin or --generate".into()));
+            return Err(CliError::Usage(
+                "a password is needed and nobody can be asked: --password-stdin or --generate".into(),
+            ));
         }
         let first = ask("New password: ")?;
         let again = ask("The same again: ")?;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{http::HeaderValue, serve::ListenerExt};
+use axum::serve::ListenerExt;
 use clap::Args;
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
@@ -68,12 +68,8 @@ impl Serve {
         }
         greet(&service, address, &here, &place, first_password.as_deref());
 
-        let cors_origins: Result<Vec<_>, _> =
-            settings.cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-        let options = Options {
-            trusted_proxies: settings.trusted_proxies,
-            cors_origins: cors_origins.map_err(|error| CliError::Failed(error.to_string()))?,
-        };
+        let options = Options::of(settings.trusted_proxies, &settings.cors_origins)
+            .map_err(|error| CliError::Failed(error.to_string()))?;
         let router = http::router(Arc::new(service), Function::Http, &options);
         answer(listener, router).await
     }

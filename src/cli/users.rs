@@ -22,7 +22,9 @@ const PAGE: usize = 90;
 #[derive(Subcommand)]
 pub(super) enum User {
     /// Make a user
-    #[command(after_help = "Example:\n  gatemint user create ada --email ada@example.org --role analysts --generate --data .gatemint")]
+    #[command(
+        after_help = "Example:\n  gatemint user create ada --email ada@example.org --role analysts --generate --data .gatemint"
+    )]
     Create {
         /// The name, for ever: a-z, 0-9, '-' and '.'
         name: String,
@@ -175,7 +177,7 @@ impl User {
                 let roles = (no_roles || !roles.is_empty()).then_some(roles);
                 if email.is_none() && roles.is_none() && password.is_none() {
                     return Err(CliError::Usage(
-                        "nothing to change: give --email, --role, --no-roles, --password-stdin or --generate".into(),
+                        "nothing to change: give --email, --role, --no-roles, --password, --password-stdin or --generate".into(),
                     ));
                 }
                 let patch = AccountPatch { email, roles, enabled: None, password };

@@ -6,7 +6,7 @@ use super::{
     Refusal, Secret, Service,
     account::manage::{self, NewAccount},
     ids::Role,
-    key::{KeySet, PublicKeys},
+    key::KeySet,
     session::PepperRing,
 };
 use crate::{
@@ -107,12 +107,4 @@ pub async fn bear(service: &Service, password: Secret<Vec<u8>>) -> Result<(), Re
         Err(CommitError::Conflict { .. }) => Ok(()),
         Err(unavailable) => Err(unavailable.into()),
     }
-}
-
-/// Whether the public keys' row is there: without it nothing can be verified.
-///
-/// # Errors
-/// `Unavailable`.
-pub async fn has_keys(store: &dyn Store, now: Timestamp) -> Result<bool, Refusal> {
-    Ok(store.get(now, &[PublicKeys::row()]).await?.pop().flatten().is_some())
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::account::PasswordPolicy;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// What the operator decides.
 #[derive(Clone, Debug)]

@@ -72,7 +72,7 @@ impl Service {
     /// # Errors
     /// As [`Store::commit`].
     pub async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<Version, CommitError> {
-        let id = self.entropy.commit_id();
+        let id = Version(self.entropy.bytes());
         self.store.commit(now, id, writes).await?;
         Ok(id)
     }

@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::{
     Router,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
 };
@@ -72,6 +72,17 @@ pub struct Options {
     pub cors_origins: Vec<HeaderValue>,
 }
 
+impl Options {
+    /// From the settings' texts.
+    ///
+    /// # Errors
+    /// An origin that cannot stand in a header.
+    pub fn of(trusted_proxies: usize, cors_origins: &[String]) -> Result<Self, axum::http::header::InvalidHeaderValue> {
+        let cors_origins = cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect::<Result<_, _>>()?;
+        Ok(Self { trusted_proxies, cors_origins })
+    }
+}
+
 /// What handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -91,15 +102,12 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         ours = ours.merge(v1::resources());
     }
     if !options.cors_origins.is_empty() {
-        ours =
-            ours.layer(
-                CorsLayer::new()
-                    .allow_origin(options.cors_origins.clone())
-                    .allow_methods(["GET", "POST", "PATCH", "DELETE"].map(|method| {
-                        axum::http::Method::from_bytes(method.as_bytes()).unwrap_or(axum::http::Method::GET)
-                    }))
-                    .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
-            );
+        ours = ours.layer(
+            CorsLayer::new()
+                .allow_origin(options.cors_origins.clone())
+                .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+                .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]),
+        );
     }
     let mut routes = ours;
     if function.serves(Function::Discovery) {
@@ -117,7 +125,6 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
 }
 
 /// A panic is a mistake of ours. It was logged with its place by the panic hook; the caller learns nothing of it.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
     (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], r#"{"error":"server_error"}"#)

@@ -5,22 +5,25 @@
 //! dispatch    one event in, one reply out; the last net under everything
 //! raw_event   JSON → http::Request, or the reason why not
 //! reply       http::Response → API Gateway's payload 2.0
+//! start       from the environment to a running function
 //! log         lines for CloudWatch, and what they must not hold
 //! ```
 //!
 //! The event is read here and nowhere else. `lambda_http` 1.3.2 builds a URL from the Host and X-Forwarded-Proto headers
 //! and unwraps the result, expects base64 to be base64, and lets a decoded `rawPath` run on into the query and be
 //! normalised (`?`, `#`, `..`); each of these belongs to whoever sends the request. So a strange event is answered, not
-//! survived: [`raw_event`] has no way to panic, and [`dispatch`] catches what a handler might do.
+//! survived: `raw_event` has no way to panic, and `dispatch` catches what a handler might do.
 
 mod dispatch;
 mod function;
 mod log;
 mod raw_event;
 mod reply;
+mod start;
 
 pub use function::{NoFunction, resolve};
 pub use log::start_log;
+pub use start::main;
 
 use axum::Router;
 use lambda_http::lambda_runtime::{self, Error, service_fn};

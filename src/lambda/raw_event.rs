@@ -62,7 +62,8 @@ pub(super) fn parse(event: &Value, invocation: &str) -> Result<Request<Body>, Re
 /// is otherwise recognised is the request's fault, not the event's.
 fn recognise(event: &Value) -> Result<&Map<String, Value>, Refused> {
     let Some(members) = event.as_object() else { return Err(Refused::Unsupported("no JSON object")) };
-    let has = |name: &str| members.contains_key(name);
+    // cargo-lambda sends members of other events as null.
+    let has = |name: &str| members.get(name).is_some_and(|value| !value.is_null());
     let is = |name: &str, value: &str| members.get(name).and_then(Value::as_str) == Some(value);
     if has("routeArn") || has("methodArn") {
         return Err(Refused::Unsupported("an API Gateway authorizer event"));

@@ -2,8 +2,8 @@
 
 /// A source file, as far as the house rules look at it.
 pub(crate) struct Source {
-    /// Every path in code: from `use`, groups spread out, and in place. `self`, `super` and the library's own name are
-    /// resolved to `crate`; single names are left out, except in a `use`.
+    /// Every path in code: from `use`, groups spread out, and in place. `self`, `super`, the library's own name and names
+    /// that the file has imported from it are resolved to `crate`; single names are left out, except in a `use`.
     pub(crate) paths: Vec<Use>,
     /// Every string literal with its line.
     pub(crate) strings: Vec<(String, usize)>,
@@ -64,14 +64,23 @@ struct Walk<'a> {
     module: Vec<String>,
     inline: Vec<(usize, bool)>,
     found: Vec<Use>,
+    /// What a `use` has brought in from the library itself, by the name that it has here.
+    imported: Vec<(String, Vec<String>)>,
 }
 
 impl<'a> Walk<'a> {
     fn over(module: Vec<String>, tokens: &'a [(Token, usize)]) -> Vec<Use> {
         let file_is_test = module.last().is_some_and(|name| name == "tests");
-        let mut walk = Walk { tokens, at: 0, file_is_test, module, inline: Vec::new(), found: Vec::new() };
+        let mut walk =
+            Walk { tokens, at: 0, file_is_test, module, inline: Vec::new(), found: Vec::new(), imported: Vec::new() };
         walk.run();
-        walk.found
+        let Walk { mut found, imported, .. } = walk;
+        for Use { path, .. } in &mut found {
+            if let Some((_, whole)) = imported.iter().find(|(name, _)| path.len() > 1 && *name == path[0]) {
+                path.splice(..1, whole.iter().cloned());
+            }
+        }
+        found
     }
 
     fn run(&mut self) {
@@ -141,9 +150,13 @@ impl<'a> Walk<'a> {
     fn tree(&mut self, before: &[String]) {
         let line = self.tokens.get(self.at).map_or(0, |(_, line)| *line);
         let mut path = before.to_vec();
+        let mut alias = None;
         loop {
             match self.token(0) {
-                Some(Token::Name(name)) if name == "as" => self.at += 2,
+                Some(Token::Name(name)) if name == "as" => {
+                    alias = self.token(1);
+                    self.at += 2;
+                }
                 Some(Token::Name(name)) if name == "self" && !path.is_empty() => self.at += 1,
                 Some(Token::Name(name)) => {
                     path.push(name.clone());
@@ -165,6 +178,12 @@ impl<'a> Walk<'a> {
             }
         }
         self.add(path, line);
+        if let Some(Use { path, .. }) =
+            self.found.last().filter(|found| found.path[0] == "crate" && found.path.len() > 1)
+        {
+            let name = if let Some(Token::Name(alias)) = alias { alias } else { &path[path.len() - 1] };
+            self.imported.push((name.clone(), path.clone()));
+        }
     }
 
     fn add(&mut self, path: Vec<String>, line: usize) {
@@ -287,6 +306,10 @@ mod tests {
             ["crate::domain::key::jwt::X", "crate::domain::key::Y"]
         );
         assert_eq!(paths("use gatemint::http::router;"), ["crate::http::router"]);
+        assert_eq!(
+            paths("use crate::{http, store as kept}; fn f() { http::g(); kept::h::i() }"),
+            ["crate::http", "crate::store", "crate::http::g", "crate::store::h::i"]
+        );
     }
 
     #[test]

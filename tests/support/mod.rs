@@ -66,6 +66,7 @@ pub(crate) struct TestService {
     pub(crate) service: Arc<Service>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<WatchedStore>,
+    vault: Arc<MemoryVault>,
     router: Router,
     /// Everything secret that went in or out.
     secrets: Mutex<Vec<String>>,
@@ -81,17 +82,26 @@ impl TestService {
     pub(crate) async fn with(policy: Policy, options: Options) -> Self {
         let clock = Arc::new(ManualClock::at(1_800_000_000));
         let store = Arc::new(WatchedStore::default());
-        let service = Arc::new(Service::new(
-            store.clone(),
-            Arc::new(MemoryVault::new()),
-            clock.clone(),
-            Arc::new(SystemEntropy),
-            policy,
-            2,
-        ));
+        let vault = Arc::new(MemoryVault::new());
+        let service = Self::start(&store, &vault, &clock, policy);
         birth::make_keys(&service).await.unwrap();
         let router = router(service.clone(), Function::Http, &options);
-        Self { service, clock, store, router, secrets: Mutex::default() }
+        Self { service, clock, store, vault, router, secrets: Mutex::default() }
+    }
+
+    fn start(
+        store: &Arc<WatchedStore>,
+        vault: &Arc<MemoryVault>,
+        clock: &Arc<ManualClock>,
+        policy: Policy,
+    ) -> Arc<Service> {
+        Arc::new(Service::new(store.clone(), vault.clone(), clock.clone(), Arc::new(SystemEntropy), policy, 2))
+    }
+
+    /// Another process on the same state: nothing is in its memory.
+    pub(crate) fn restart(&mut self) {
+        self.service = Self::start(&self.store, &self.vault, &self.clock, self.service.policy.clone());
+        self.router = router(self.service.clone(), Function::Http, &Options::default());
     }
 
     /// Makes a user with [`PASSWORD`].

@@ -65,6 +65,8 @@ impl WatchedStore {
 impl Store for WatchedStore {
     async fn get(&self, now: Timestamp, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
+        // As a real store does: others get their turn between the reading and the writing.
+        tokio::task::yield_now().await;
         self.answers()?;
         self.inner.get(now, keys).await
     }
@@ -82,6 +84,7 @@ impl Store for WatchedStore {
 
     async fn commit(&self, now: Timestamp, id: Version, writes: Vec<Write>) -> Result<(), CommitError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
         self.answers()?;
         let fault = self.faults.lock().unwrap().pop_front().flatten();
         if fault == Some(Fault::Refused) {

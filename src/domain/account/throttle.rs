@@ -19,13 +19,13 @@ use crate::{
 /// Failures that cost nothing.
 const FREE: u32 = 5;
 /// The longest wait after a failure.
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+const LONGEST_WAIT: Duration = Duration::from_mins(15);
 /// Failures in one (UTC) day, after which the next one waits for tomorrow.
 const A_DAY: u32 = 100;
 /// Attempts that may be under way at once.
 const MOST_PENDING: usize = 32;
 /// An attempt that was never decided (its process died) counts as a failure after this long.
-const PENDING_ENDS: Duration = Duration::from_secs(60);
+const PENDING_ENDS: Duration = Duration::from_mins(1);
 /// Addresses that are remembered for a name.
 const MOST_KNOWN: usize = 16;
 /// How long an address stays known after the right password.
@@ -306,7 +306,7 @@ mod tests {
         for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
             let wait = row.reserve(now, &stranger, "x".into()).unwrap_err();
             assert_eq!(wait, Duration::from_secs(expected));
-            assert!(row.reserve(now + (wait - Duration::from_secs(1)), &stranger, "x".into()).is_err());
+            assert!(row.reserve(now + wait.saturating_sub(Duration::from_secs(1)), &stranger, "x".into()).is_err());
             now = now + wait;
             row.reserve(now, &stranger, "x".into()).unwrap();
             row.book_failure(now, "x");

@@ -260,7 +260,7 @@ fn check(client: &Client) -> Result<(), Refusal> {
             "each is a scope token (RFC 6749 §3.3), at most 64 of them, e.g. jobs:run",
         ));
     }
-    if client.access_life.is_some_and(|life| life < Duration::from_secs(1) || life > Duration::from_secs(86_400)) {
+    if client.access_life.is_some_and(|life| life < Duration::from_secs(1) || life > Duration::from_hours(24)) {
         return Err(Refusal::invalid("access_life", "must be 1 s to 24 h"));
     }
     Ok(())

@@ -68,7 +68,7 @@ pub struct Tokens {
 /// Whose token it will be.
 pub(super) enum Holder {
     /// An account's, by a session.
-    Account { account: Account, session: Session },
+    Account { account: Box<Account>, session: Box<Session> },
     /// The client's own.
     Client,
 }

@@ -68,12 +68,17 @@ impl Prepared {
         let attempt = self.attempts.reserve(service, now).await?;
 
         let hash = self.account.as_ref().map(|row| row.record.password.clone());
+        // Only a name that exists is logged: what was typed may have been a password.
+        let name = self.account.as_ref().map(|row| row.record.name.to_string());
         let salt = service.entropy.bytes();
         let (matches, renewed) = self.place.judge_and_renew(hash, self.password, Some(salt)).await?;
         // An unknown user never matches, so this is the one refusal for both.
         let Some(row) = self.account.filter(|_| matches) else {
             attempt.book_failure(service, now).await;
-            tracing::info!(target: "gatemint::audit", event = "sign_in_refused", client.id = %client.id);
+            tracing::info!(
+                target: "gatemint::audit", event = "sign_in_refused",
+                user.name = name, client.id = %client.id, reason = "wrong password or unknown user",
+            );
             return Err(GrantRefusal::invalid_grant(WRONG));
         };
         if !row.record.enabled {
@@ -111,6 +116,6 @@ impl Prepared {
             target: "gatemint::audit", event = "signed_in",
             user.name = %account.name, client.id = %client.id, session.id = %session.id,
         );
-        Ok((Holder::Account { account, session }, scope))
+        Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope))
     }
 }

@@ -75,7 +75,7 @@ impl Prepared {
             let current = match decide(&session, self.token.generation, now, service.policy.reuse_window) {
                 Verdict::Repeat => {
                     audit("refresh_repeated", &account, client, &session);
-                    return Ok((Holder::Account { account, session }, scope));
+                    return Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope));
                 }
                 Verdict::Late => {
                     audit("refresh_late", &account, client, &session);
@@ -100,7 +100,10 @@ impl Prepared {
                     match service.commit(now, vec![moved_on.put(When::VersionIs(row.version))]).await {
                         Ok(_) => {
                             audit("refreshed", &account, client, &moved_on);
-                            return Ok((Holder::Account { account, session: moved_on }, scope));
+                            return Ok((
+                                Holder::Account { account: Box::new(account), session: Box::new(moved_on) },
+                                scope,
+                            ));
                         }
                         Err(CommitError::Conflict { current, .. }) => current,
                         Err(unavailable) => return Err(unavailable.into()),

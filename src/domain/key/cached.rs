@@ -23,7 +23,7 @@ const FRESH_FOR: u64 = 300;
 /// How often an unknown id may make us read again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long a value is used while its source is away.
-const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
+const STALE_FOR: Duration = Duration::from_hours(24);
 
 struct Entry<T> {
     value: Arc<T>,

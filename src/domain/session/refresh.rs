@@ -6,7 +6,7 @@ use super::{Generation, Session};
 use crate::clock::Timestamp;
 
 /// How much longer than the reuse window a token one behind is merely refused, before it counts as a replay.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 
 /// What becomes of a presented refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ mod tests {
             generation: Generation(generation),
             pepper: 1,
             rotated_at,
-            ends_at: OPENED + Duration::from_secs(7 * 24 * 3600),
+            ends_at: OPENED + Duration::from_hours(7 * 24),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Rows are purged a day after their logical end, so that a token that is presented late hears what happened.
-const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
+const KEPT_AFTER_END: Duration = Duration::from_hours(24);
 
 /// A session. It holds the generation of its refresh token and the pepper that it was derived with, never the token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
