@@ -18,3 +18,7 @@ mod race;
 mod store;
 // Every vault keeps the port's promises, and the file vault guards its directory.
 mod vault;
+// Whatever is thrown at it: a clear refusal, nothing lost, never a 500 and never a panic.
+mod hostile;
+// Guessing a password gets slow for strangers, and its owner is not kept out.
+mod throttle;
