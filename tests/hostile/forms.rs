@@ -250,7 +250,7 @@ async fn other_methods_and_paths_are_refused_without_a_trace_of_them() {
     }
     for path in [
         "/", "/oauth2", "/oauth2/", "/oauth2/token/", "//oauth2/token", "/OAUTH2/token", "/oauth2/%74oken/x",
-        "/oauth2/../healthz", "/oauth2/token/../../v1/users", "/.well-known/", "/realms//protocol/openid-connect/token",
+        "/oauth2/../healthz", "/oauth2/token/../../v1/users", "/.well-known/",
         "/realms/a/b/protocol/openid-connect/token", "/v1", "/v1/", "/v1/users/", "/v1/users/a/b", "/%00", "/%ff", "/v2/me",
         "/.git/config", "/etc/passwd", "/v1/clients/x/secret?token=gmr_secret",
     ] {

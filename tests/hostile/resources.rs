@@ -21,8 +21,8 @@ fn bad_names() -> Vec<String> {
 fn bad_roles() -> Vec<Value> {
     let mut roles: Vec<Value> = bad_names().into_iter().filter(|name| name != "a/b").map(|name| json!([name])).collect();
     roles.extend([
-        json!(["/"]), json!(["/a"]), json!(["a/"]), json!(["a//b"]), json!(["a/B"]), json!(["a/.."]), json!([["a"; 17].join("/")]),
-        json!([["a".repeat(63); 5].join("/")]), json!(["ok", "Bad"]), json!((0..65).map(|n| format!("r{n}")).collect::<Vec<_>>()),
+        json!(["/"]), json!(["/a"]), json!(["a/"]), json!(["a//b"]), json!(["a/B"]), json!(["a/.."]), json!([vec!["a"; 17].join("/")]),
+        json!([vec!["a".repeat(63); 5].join("/")]), json!(["ok", "Bad"]), json!((0..65).map(|n| format!("r{n}")).collect::<Vec<_>>()),
         json!(["a/b/"]), json!(["admin "]), json!(["ADMIN"]), json!(["admin\0"]),
     ]);
     roles

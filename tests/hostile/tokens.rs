@@ -393,6 +393,12 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
     for text in [twice.as_str(), "", "{}", "[]", "null", "1", "{", &"[".repeat(5000)] {
         cases.push((format!("claims {text:.20}"), ours.sign(&header, text)));
     }
+    // The same values by position, as some readers would take them.
+    let names = ["iss", "sub", "aud", "client_id", "iat", "nbf", "exp", "jti", "scope", "auth_time", "sid"];
+    let names = names.into_iter().chain(["preferred_username", "identity", "namespace", "email", "roles"]);
+    let by_position: Vec<&Value> = names.map(|name| &claims[name]).collect();
+    cases.push(("claims by position".into(), ours.sign(&header, &json!(by_position).to_string())));
+    cases.push(("header by position".into(), ours.sign(&json!(["ES256", ours.kid, "at+jwt"]).to_string(), &claims.to_string())));
     // The text of a token, and its signature.
     let [head, body, signature] = tokens.access.splitn(3, '.').collect::<Vec<_>>().try_into().unwrap();
     let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -408,7 +414,7 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
         ("five parts", format!("{head}.{body}.{signature}.{body}.{signature}")), ("one part", head.to_owned()), ("dots", "..".into()),
         ("more dots", "....".into()), ("inside", format!("{head}. {body}.{signature}")), ("quoted", format!("\"{}\"", tokens.access)),
         ("upper case", tokens.access.to_uppercase()), ("standard alphabet", format!("{head}.{body}.{}+/", &signature[..84])),
-        ("huge", "a".repeat(60_000)), ("huge header", format!("{}.{body}.{signature}", "e".repeat(20_000))), ("a refresh token", tokens.refresh.clone()),
+        ("huge", "a".repeat(60_000)), ("huge header", format!("{}.{body}.{signature}", "e".repeat(20_000))),
     ] {
         cases.push((what.into(), token));
     }
@@ -438,6 +444,8 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
             elsewhere += 1;
         }
     }
+    let refresh_as_bearer = test.v1(Method::GET, "/v1/me", &tokens.refresh, None).await;
+    assert_eq!(refresh_as_bearer.status, StatusCode::UNAUTHORIZED);
     still_works(&test, &tokens).await;
     println!("counted: {} access tokens with another claim or text, {elsewhere} for another audience, 0 accepted", cases.len());
 }
