@@ -26,3 +26,7 @@ mod first_start;
 mod kill;
 // The operator's commands on the state itself, for people and in JSON.
 mod operator;
+// Whatever is thrown at it: a clear refusal, nothing lost, never a 500 and never a panic.
+mod hostile;
+// Guessing a password gets slow for strangers, and its owner is not kept out.
+mod throttle;

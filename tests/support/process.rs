@@ -18,7 +18,14 @@ pub(crate) struct Serve {
 
 /// The program, in an environment without settings.
 pub(crate) fn gatemint() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatemint"));
+    without_settings(Command::new(PROGRAM))
+}
+
+/// Where the program is.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gatemint");
+
+/// A command in an environment without settings.
+pub(crate) fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GATEMINT_") {
             command.env_remove(name);
@@ -48,7 +55,11 @@ impl Serve {
 
     /// Starts it on a free port with settings.
     pub(crate) fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = gatemint();
+        Self::launch(gatemint(), data, settings)
+    }
+
+    /// Starts it by a command that ends where the program's arguments begin.
+    pub(crate) fn launch(mut command: Command, data: &Path, settings: &[(&str, &str)]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         command.envs(settings.iter().copied());
         Self::run(command, &data.with_extension("log"))

@@ -209,8 +209,7 @@ impl<'a> Unverified<'a> {
         }
         let (message, signature) = token.rsplit_once('.').ok_or(BadToken::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(BadToken::Malformed)?;
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| BadToken::Malformed)?;
-        let header = serde_json::from_slice(&header).map_err(|_| BadToken::Malformed)?;
+        let header = object(header)?;
         Ok(Self { header, message, claims, signature })
     }
 
@@ -239,9 +238,17 @@ impl<'a> Unverified<'a> {
         if self.header.typ != kind.typ() {
             return Err(BadToken::ForSomethingElse);
         }
-        let claims = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| BadToken::Malformed)?;
-        serde_json::from_slice(&claims).map_err(|_| BadToken::Malformed)
+        object(self.claims)
     }
+}
+
+/// Reads a part that must be a JSON object (RFC 7519 §7.2): Serde would take an array for a structure too, by position.
+fn object<T: DeserializeOwned>(part: &str) -> Result<T, BadToken> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| BadToken::Malformed)?;
+    if json.first() != Some(&b'{') {
+        return Err(BadToken::Malformed);
+    }
+    serde_json::from_slice(&json).map_err(|_| BadToken::Malformed)
 }
 
 impl AccessClaims {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{
     dress::Dressed,
     page::{Page, Query},
-    request,
+    request::{self, Named},
 };
 use crate::{
     domain::{
@@ -130,7 +130,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 /// `GET /v1/clients/{id}`
 pub(super) async fn get(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<Json<ClientView>, Dressed> {
     let now = app.service.now();
@@ -141,7 +141,7 @@ pub(super) async fn get(
 /// `PATCH /v1/clients/{id}`: with `"new_secret": true` a new secret is shown here and never again.
 pub(super) async fn update(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<Json<ClientView>, Dressed> {
     let now = app.service.now();
@@ -164,7 +164,7 @@ pub(super) async fn update(
 /// `DELETE /v1/clients/{id}`
 pub(super) async fn delete(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<StatusCode, Dressed> {
     let now = app.service.now();

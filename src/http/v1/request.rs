@@ -1,11 +1,12 @@
 //! What requests of this dialect have in common: who asks, and a JSON body.
 
 use axum::{
-    extract::Request,
-    http::{HeaderMap, header},
+    extract::{FromRequestParts, Path, Request},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 
+use super::dress::Dressed;
 use crate::{
     clock::Timestamp,
     domain::{
@@ -17,6 +18,18 @@ use crate::{
         body::{BadBody, is_media_type, read},
     },
 };
+
+/// The one name in a path, decoded.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Dressed;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Dressed> {
+        let name = Path::<String>::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name)).map_err(|_| Refusal::malformed("the path is not UTF-8").into())
+    }
+}
 
 /// Who asks, by the access token of the Authorization header.
 pub(super) async fn caller(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
@@ -40,7 +53,7 @@ pub(super) async fn admin(app: &App, now: Timestamp, headers: &HeaderMap) -> Res
     Ok(caller)
 }
 
-/// Reads a JSON body. What is wrong with it is told by place alone: the text around may be a password.
+/// Reads a JSON body, which must be an object. What is wrong with it is told by place alone: the text around may be a password.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
     let (parts, body) = request.into_parts();
     if !is_media_type(parts.headers.get(header::CONTENT_TYPE), "application/json") {
@@ -51,6 +64,10 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Ref
         BadBody::Broken => Refusal::malformed("the body ended early or is not framed as its headers say"),
     })?;
     let body = Secret::new(body.to_vec());
+    // Serde would take an array for a structure too, by position.
+    if body.expose().iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
+        return Err(Refusal::malformed("the body must be a JSON object"));
+    }
     serde_json::from_slice(body.expose()).map_err(|error| {
         let place = format!("line {} column {}", error.line(), error.column());
         match error.classify() {

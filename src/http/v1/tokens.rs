@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     dress::Dressed,
     page::{Page, Query},
-    request,
+    request::{self, Named},
 };
 use crate::{
     domain::{
@@ -67,7 +67,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 /// `DELETE /v1/tokens/{id}`: one's own; for admins anyone's.
 pub(super) async fn end(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<StatusCode, Dressed> {
     let now = app.service.now();

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     dress::Dressed,
     page::{Page, Query},
-    request,
+    request::{self, Named},
 };
 use crate::{
     domain::{
@@ -106,7 +106,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 /// `GET /v1/users/{name}`
 pub(super) async fn get(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Named(name): Named,
     request: Request,
 ) -> Result<Json<UserView>, Dressed> {
     let now = app.service.now();
@@ -117,7 +117,7 @@ pub(super) async fn get(
 /// `PATCH /v1/users/{name}`
 pub(super) async fn update(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Named(name): Named,
     request: Request,
 ) -> Result<Json<UserView>, Dressed> {
     let now = app.service.now();
@@ -136,7 +136,7 @@ pub(super) async fn update(
 /// `DELETE /v1/users/{name}`
 pub(super) async fn delete(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Named(name): Named,
     request: Request,
 ) -> Result<StatusCode, Dressed> {
     let now = app.service.now();
