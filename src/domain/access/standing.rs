@@ -110,7 +110,10 @@ pub struct Caller {
 /// # Errors
 /// `Unauthenticated`, `Forbidden` for a client's own token, `Unavailable`.
 pub async fn caller(service: &Service, now: Timestamp, token: Option<Secret<String>>) -> Result<Caller, Refusal> {
-    let token = token.ok_or_else(|| Refusal::unauthenticated("an access token is needed: Authorization: Bearer …"))?;
+    let token = token.ok_or_else(|| Refusal {
+        field: Some("authorization"),
+        ..Refusal::unauthenticated("an access token is needed: Authorization: Bearer …")
+    })?;
     let standing = standing(service, now, &token)
         .await?
         .filter(|standing| standing.claims.aud.contains(&service.policy.issuer))

@@ -89,8 +89,9 @@ impl Attempts {
 
 impl Attempt {
     /// The right password: commits `needed` together with the reservation given back, and `welcome` unless one of
-    /// those meets a conflict: they can be done another time. If one of `needed` meets a conflict nothing of it is
-    /// done, but the attempt costs nothing all the same.
+    /// those meets a conflict: they can be done another time. If one of `needed` meets a conflict, `again` may say by
+    /// the row that won what to write instead; if it does not, nothing is done, but the attempt costs nothing all the
+    /// same.
     ///
     /// # Errors
     /// A conflict of one of `needed`, or `Unavailable`.
@@ -100,13 +101,15 @@ impl Attempt {
         now: Timestamp,
         needed: Vec<Write>,
         welcome: Vec<Write>,
+        again: impl Fn(usize, Option<Item>) -> Option<Write>,
     ) -> Result<(), CommitError> {
         let Self { id, address, name_row, .. } = self;
         let reserved = Row { record: name_row.record.clone(), version: name_row.version };
         let given =
-            settle(service, now, name_row, needed, welcome, |record| record.give_back(now, &address, &id)).await;
+            settle(service, now, name_row, needed, welcome, again, |record| record.give_back(now, &address, &id)).await;
         if matches!(given, Err(CommitError::Conflict { .. })) {
-            let withdrawn = settle(service, now, reserved, Vec::new(), Vec::new(), |record| record.withdraw(now, &id));
+            let withdrawn =
+                settle(service, now, reserved, Vec::new(), Vec::new(), |_, _| None, |record| record.withdraw(now, &id));
             if let Err(error) = withdrawn.await {
                 tracing::warn!(cause = %error, "an attempt could not be withdrawn; it counts as a failure in a minute");
             }
@@ -120,7 +123,7 @@ impl Attempt {
     /// `Unavailable`.
     pub async fn withdraw(self, service: &Service, now: Timestamp) -> Result<(), CommitError> {
         let Self { id, name_row, .. } = self;
-        settle(service, now, name_row, Vec::new(), Vec::new(), |record| record.withdraw(now, &id)).await
+        settle(service, now, name_row, Vec::new(), Vec::new(), |_, _| None, |record| record.withdraw(now, &id)).await
     }
 
     /// A wrong password. If it cannot be written, the reservation becomes a failure by itself in a minute.
@@ -162,8 +165,9 @@ async fn settle(
     service: &Service,
     now: Timestamp,
     mut row: Row<NameThrottle>,
-    needed: Vec<Write>,
+    mut needed: Vec<Write>,
     mut welcome: Vec<Write>,
+    again: impl Fn(usize, Option<Item>) -> Option<Write>,
     change: impl Fn(&mut NameThrottle),
 ) -> Result<(), CommitError> {
     for _ in 0..ROUNDS {
@@ -178,6 +182,10 @@ async fn settle(
                 row = decode(current)?.ok_or_else(|| StoreError::new("a throttle row vanished during an attempt"))?;
             }
             Err(CommitError::Conflict { at, .. }) if at > needed.len() => welcome.clear(),
+            Err(CommitError::Conflict { at, current }) => match again(at, current.clone()) {
+                Some(write) => needed[at] = write,
+                None => return Err(CommitError::Conflict { at, current }),
+            },
             Err(error) => return Err(error),
         }
     }

@@ -267,9 +267,15 @@ pub async fn change_own_password(
     let moved_on = Session { epoch, ..session.record };
     let account_id = account.version;
     let account = Account { epoch, password, ..account.record };
-    // Both or neither: a session that a refresh moved on meanwhile must not be left behind in the old epoch.
+    // Both or neither: a session that a refresh moved on meanwhile must not be left behind in the old epoch. It may be
+    // moved on again and again; as long as it stands in the epoch that ends here, it comes along.
     let writes = vec![account.put(When::VersionIs(account_id)), moved_on.put(When::VersionIs(session.version))];
-    match attempt.give_back_with(service, now, writes, Vec::new()).await {
+    let along = |at: usize, current| {
+        let row: Row<Session> = decode(current).ok().flatten().filter(|_| at == 1)?;
+        let stands = row.record.uid == account.uid && row.record.epoch.next() == epoch;
+        stands.then(|| Session { epoch, ..row.record }.put(When::VersionIs(row.version)))
+    };
+    match attempt.give_back_with(service, now, writes, Vec::new(), along).await {
         Ok(()) => {
             tracing::info!(target: "gatemint::audit", event = "password_changed", user.name = %name);
             (service.password_changed)(&name);

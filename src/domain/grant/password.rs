@@ -111,7 +111,7 @@ impl Prepared {
         let renewed = renewed.map(|password| Account { password, ..account.clone() }.put(When::VersionIs(row.version)));
         // One commit: the session, the reservation given back, and the hash made again if it was weak.
         let renewed = renewed.into_iter().collect();
-        attempt.give_back_with(service, now, vec![session.put(When::Absent)], renewed).await?;
+        attempt.give_back_with(service, now, vec![session.put(When::Absent)], renewed, |_, _| None).await?;
         tracing::info!(
             target: "gatemint::audit", event = "signed_in",
             user.name = %account.name, client.id = %client.id, session.id = %session.id,

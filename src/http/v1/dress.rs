@@ -62,8 +62,11 @@ impl IntoResponse for Dressed {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
         }
         if refusal.kind == RefusalKind::Unauthenticated {
-            // RFC 6750 §3.
-            let challenge = HeaderValue::from_static(r#"Bearer realm="gatemint", error="invalid_token""#);
+            // RFC 6750 §3.1: no error code for a request without a token.
+            let challenge = HeaderValue::from_static(match refusal.field {
+                Some("authorization") => r#"Bearer realm="gatemint""#,
+                _ => r#"Bearer realm="gatemint", error="invalid_token""#,
+            });
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
