@@ -67,8 +67,7 @@ pub(super) fn start_log(settings: &Settings) -> Result<(), CliError> {
     let terminal = std::io::stderr().is_terminal();
     let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
     // A log that nobody reads any more is no reason to panic: it would say so on the same closed stderr.
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let started = match format {
         LogFormat::Human => log.with_ansi(terminal).try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
