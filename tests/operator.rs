@@ -308,6 +308,7 @@ async fn a_password_comes_from_stdin_or_is_made_and_never_from_the_command_line(
             run(&data, &arguments).refused(2, &[]);
         }
     }
+    run(&data, &["user", "set", "made", "--password"]).refused(2, &["--password-stdin", "--generate"]);
     run(&data, &["user", "create", "bad", "--generate", "--password-stdin"]).refused(2, &["cannot be used with"]);
     let variable = gatemint().args(["user", "list", "--data"]).arg(&data).env("GATEMINT_PASSWORD", PASSWORD).output();
     let done = Done::new(variable.unwrap()).refused(2, &["GATEMINT_PASSWORD"]);
@@ -316,7 +317,7 @@ async fn a_password_comes_from_stdin_or_is_made_and_never_from_the_command_line(
 
     let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
     assert!(!log.contains(password) && given.iter().all(|(_, given, _)| !log.contains(given.as_str())));
-    println!("counted: {} passwords from stdin, 1 made, 19 ways refused", given.len());
+    println!("counted: {} passwords from stdin, 1 made, 20 ways refused", given.len());
 }
 
 /// A command's arguments and settings.
