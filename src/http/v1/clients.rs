@@ -162,11 +162,7 @@ pub(super) async fn update(
 }
 
 /// `DELETE /v1/clients/{id}`
-pub(super) async fn delete(
-    State(app): State<App>,
-    Named(id): Named,
-    request: Request,
-) -> Result<StatusCode, Dressed> {
+pub(super) async fn delete(State(app): State<App>, Named(id): Named, request: Request) -> Result<StatusCode, Dressed> {
     let now = app.service.now();
     let caller = request::admin(&app, now, request.headers()).await?;
     manage::delete(&app.service, now, &id, caller.account.record.name.as_str()).await?;
