@@ -20,7 +20,14 @@ const ENDPOINTS: [(&str, &[(&str, &str)]); 7] = [
 ];
 
 const PARAMETERS: [&str; 9] = [
-    "grant_type", "username", "password", "refresh_token", "scope", "client_id", "client_secret", "token",
+    "grant_type",
+    "username",
+    "password",
+    "refresh_token",
+    "scope",
+    "client_id",
+    "client_secret",
+    "token",
     "token_type_hint",
 ];
 
@@ -51,26 +58,58 @@ async fn each_refusal_of_rfc_6749_comes_in_its_place() {
         (token, "grant_type=".into(), 400, "invalid_request", "Missing parameter: grant_type"),
         (token, "grant_type=password".into(), 400, "invalid_request", "Missing parameter: username"),
         (token, "grant_type=password&username=ada".into(), 400, "invalid_request", "Missing parameter: password"),
-        (token, "grant_type=password&username=ada&password=".into(), 400, "invalid_request", "Missing parameter: password"),
+        (
+            token,
+            "grant_type=password&username=ada&password=".into(),
+            400,
+            "invalid_request",
+            "Missing parameter: password",
+        ),
         (token, "grant_type=refresh_token".into(), 400, "invalid_request", "Missing parameter: refresh_token"),
         ("/oauth2/revoke", String::new(), 400, "invalid_request", "Missing parameter: token"),
         ("/oauth2/introspect", String::new(), 400, "invalid_request", "Missing parameter: token"),
-        (token, "client_secret=x&grant_type=client_credentials".into(), 400, "invalid_request", "Missing parameter: client_id"),
+        (
+            token,
+            "client_secret=x&grant_type=client_credentials".into(),
+            400,
+            "invalid_request",
+            "Missing parameter: client_id",
+        ),
         (token, "grant_type=authorization_code&code=x".into(), 400, "unsupported_grant_type", "grant_type must be"),
         (token, "grant_type=Password".into(), 400, "unsupported_grant_type", "grant_type must be"),
-        (token, "grant_type=password+&username=a&password=b".into(), 400, "unsupported_grant_type", "grant_type must be"),
+        (
+            token,
+            "grant_type=password+&username=a&password=b".into(),
+            400,
+            "unsupported_grant_type",
+            "grant_type must be",
+        ),
         (token, with(&[("client_id", "nobody")]), 401, "invalid_client", "Invalid client"),
         (token, with(&[("client_id", "machine")]), 401, "invalid_client", "Invalid client"),
         (token, with(&[("client_id", "machine"), ("client_secret", "wrong")]), 401, "invalid_client", "Invalid client"),
         (token, with(&[("client_id", "gatemint"), ("client_secret", "x")]), 401, "invalid_client", "Invalid client"),
-        (token, with(&[("client_id", "../machine"), ("client_secret", &machine)]), 401, "invalid_client", "Invalid client"),
+        (
+            token,
+            with(&[("client_id", "../machine"), ("client_secret", &machine)]),
+            401,
+            "invalid_client",
+            "Invalid client",
+        ),
         (token, with(&[("client_id", &"a".repeat(9000))]), 401, "invalid_client", "Invalid client"),
         (
             token,
             encode_form(&[("grant_type", "client_credentials"), ("client_id", "shop"), ("client_secret", &shop)]),
-            400, "unauthorized_client", "The client may not use this grant_type",
+            400,
+            "unauthorized_client",
+            "The client may not use this grant_type",
         ),
-        (token, "grant_type=client_credentials".into(), 400, "unauthorized_client", "The client may not use this grant_type"),
+        (
+            token,
+            "grant_type=client_credentials".into(),
+            400,
+            "unauthorized_client",
+            "The client may not use this grant_type",
+        ),
         (token, with(&[("scope", "profile everything")]), 400, "invalid_scope", "Invalid scope"),
         (token, with(&[("scope", "pro\"file")]), 400, "invalid_scope", "Invalid scope"),
         (token, with(&[("scope", "pröfile")]), 400, "invalid_scope", "Invalid scope"),
@@ -78,18 +117,62 @@ async fn each_refusal_of_rfc_6749_comes_in_its_place() {
         (
             token,
             with(&[("client_id", "shop"), ("client_secret", &shop), ("resource", "http://gatemint.test")]),
-            400, "invalid_target", "The client may not ask",
+            400,
+            "invalid_target",
+            "The client may not ask",
         ),
-        (token, encode_form(&[("grant_type", "password"), ("username", "ada"), ("password", "wrong")]), 400, "invalid_grant", "Invalid user credentials"),
-        (token, encode_form(&[("grant_type", "password"), ("username", "nobody"), ("password", PASSWORD)]), 400, "invalid_grant", "Invalid user credentials"),
-        (token, encode_form(&[("grant_type", "password"), ("username", "ADA"), ("password", PASSWORD)]), 400, "invalid_grant", "Invalid user credentials"),
-        (token, encode_form(&[("grant_type", "password"), ("username", "ada "), ("password", PASSWORD)]), 400, "invalid_grant", "Invalid user credentials"),
-        (token, encode_form(&[("grant_type", "password"), ("username", &"ä".repeat(20_000 / 6)), ("password", &"p".repeat(30_000))]), 400, "invalid_grant", "Invalid user credentials"),
-        (token, "grant_type=refresh_token&refresh_token=nonsense".into(), 400, "invalid_grant", "Invalid refresh token"),
+        (
+            token,
+            encode_form(&[("grant_type", "password"), ("username", "ada"), ("password", "wrong")]),
+            400,
+            "invalid_grant",
+            "Invalid user credentials",
+        ),
+        (
+            token,
+            encode_form(&[("grant_type", "password"), ("username", "nobody"), ("password", PASSWORD)]),
+            400,
+            "invalid_grant",
+            "Invalid user credentials",
+        ),
+        (
+            token,
+            encode_form(&[("grant_type", "password"), ("username", "ADA"), ("password", PASSWORD)]),
+            400,
+            "invalid_grant",
+            "Invalid user credentials",
+        ),
+        (
+            token,
+            encode_form(&[("grant_type", "password"), ("username", "ada "), ("password", PASSWORD)]),
+            400,
+            "invalid_grant",
+            "Invalid user credentials",
+        ),
+        (
+            token,
+            encode_form(&[
+                ("grant_type", "password"),
+                ("username", &"ä".repeat(20_000 / 6)),
+                ("password", &"p".repeat(30_000)),
+            ]),
+            400,
+            "invalid_grant",
+            "Invalid user credentials",
+        ),
+        (
+            token,
+            "grant_type=refresh_token&refresh_token=nonsense".into(),
+            400,
+            "invalid_grant",
+            "Invalid refresh token",
+        ),
         (
             "/oauth2/revoke",
             encode_form(&[("client_id", "machine"), ("client_secret", &machine), ("token", &own)]),
-            400, "unsupported_token_type", "A client's own token",
+            400,
+            "unsupported_token_type",
+            "A client's own token",
         ),
         ("/oauth2/introspect", "token=x".into(), 401, "invalid_client", "Invalid client"),
         ("/oauth2/revoke", "token=x&client_id=nobody".into(), 401, "invalid_client", "Invalid client"),
@@ -130,10 +213,26 @@ async fn a_client_shows_who_it_is_in_one_way_or_is_refused_with_a_challenge() {
     assert_eq!(ask(&[basic("gatemint:").as_bytes()], &[]).await.status, StatusCode::OK, "clients in the wild");
     let mut refused = 0;
     for header in [
-        basic("shop:wrong"), basic("shop:"), basic("nobody:x"), basic("shop"), basic(":"), basic(""), basic("%zz:x"),
-        basic("%ff:x"), basic("shop\0:x"), format!("Basic {}", STANDARD.encode(b"\xff\xfe:x")), "Basic".into(),
-        "Basic ".into(), "Basic !!!".into(), "Basic c2hvcA".into(), format!("{right}="), right.replace(' ', "  x "),
-        "Digest username=shop".into(), "x".into(), format!("Bearer {shop}"), format!("Basic {}", "A".repeat(20_000)),
+        basic("shop:wrong"),
+        basic("shop:"),
+        basic("nobody:x"),
+        basic("shop"),
+        basic(":"),
+        basic(""),
+        basic("%zz:x"),
+        basic("%ff:x"),
+        basic("shop\0:x"),
+        format!("Basic {}", STANDARD.encode(b"\xff\xfe:x")),
+        "Basic".into(),
+        "Basic ".into(),
+        "Basic !!!".into(),
+        "Basic c2hvcA".into(),
+        format!("{right}="),
+        right.replace(' ', "  x "),
+        "Digest username=shop".into(),
+        "x".into(),
+        format!("Bearer {shop}"),
+        format!("Basic {}", "A".repeat(20_000)),
     ] {
         let answer = ask(&[header.as_bytes()], &[]).await;
         assert_eq!((answer.refusal().0, answer.refusal().1), (401, "invalid_client"), "{header:.40}: {}", answer.text);
@@ -165,8 +264,13 @@ async fn a_body_must_be_a_form_in_utf_8_of_at_most_64_kib() {
     for (path, form) in ENDPOINTS {
         let good = encode_form(form);
         for content_type in [
-            None, Some(""), Some("application/json"), Some("multipart/form-data; boundary=x"), Some("text/plain"),
-            Some("application/x-www-form-urlencodedx"), Some("x; application/x-www-form-urlencoded"),
+            None,
+            Some(""),
+            Some("application/json"),
+            Some("multipart/form-data; boundary=x"),
+            Some("text/plain"),
+            Some("application/x-www-form-urlencodedx"),
+            Some("x; application/x-www-form-urlencoded"),
         ] {
             let answer = post(&test, path, content_type, good.clone()).await;
             assert_eq!((answer.refusal().0, answer.refusal().1), (400, "invalid_request"), "{path} {content_type:?}");
@@ -174,7 +278,13 @@ async fn a_body_must_be_a_form_in_utf_8_of_at_most_64_kib() {
             tried += 1;
         }
         let bad_text: [&[u8]; 7] = [
-            b"token=\xff", b"\xff=x", b"token=%ff", b"%ff=x", b"token=%C3%28", b"token=%ED%A0%80", b"x=1&y=\xc0\xaf&token=x",
+            b"token=\xff",
+            b"\xff=x",
+            b"token=%ff",
+            b"%ff=x",
+            b"token=%C3%28",
+            b"token=%ED%A0%80",
+            b"x=1&y=\xc0\xaf&token=x",
         ];
         for body in bad_text {
             let answer = post(&test, path, Some(FORM), body).await;
@@ -228,7 +338,11 @@ async fn a_repeated_parameter_and_a_control_character_are_named() {
     }
     // Unknown parameters are ignored, whatever they hold (RFC 6749 §3.2).
     let form = [
-        ("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh), ("nonce", "a\0b"), ("nonce", "c"), ("\0", "\n"),
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &tokens.refresh),
+        ("nonce", "a\0b"),
+        ("nonce", "c"),
+        ("\0", "\n"),
     ];
     let answer = test.form("/oauth2/token", &form).await;
     still_works(&test, &answer.tokens()).await;
@@ -249,10 +363,27 @@ async fn other_methods_and_paths_are_refused_without_a_trace_of_them() {
         }
     }
     for path in [
-        "/", "/oauth2", "/oauth2/", "/oauth2/token/", "//oauth2/token", "/OAUTH2/token", "/oauth2/%74oken/x",
-        "/oauth2/../healthz", "/oauth2/token/../../v1/users", "/.well-known/",
-        "/realms/a/b/protocol/openid-connect/token", "/v1", "/v1/", "/v1/users/", "/v1/users/a/b", "/%00", "/%ff", "/v2/me",
-        "/.git/config", "/etc/passwd", "/v1/clients/x/secret?token=gmr_secret",
+        "/",
+        "/oauth2",
+        "/oauth2/",
+        "/oauth2/token/",
+        "//oauth2/token",
+        "/OAUTH2/token",
+        "/oauth2/%74oken/x",
+        "/oauth2/../healthz",
+        "/oauth2/token/../../v1/users",
+        "/.well-known/",
+        "/realms/a/b/protocol/openid-connect/token",
+        "/v1",
+        "/v1/",
+        "/v1/users/",
+        "/v1/users/a/b",
+        "/%00",
+        "/%ff",
+        "/v2/me",
+        "/.git/config",
+        "/etc/passwd",
+        "/v1/clients/x/secret?token=gmr_secret",
     ] {
         for method in [Method::GET, Method::POST] {
             let answer = test.v1(method, path, "", None).await;

@@ -17,23 +17,68 @@ use serde_json::Value;
 use crate::support::{PASSWORD, TestService};
 
 const ROUTES: [&str; 24] = [
-    "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/realms/x/protocol/openid-connect/token",
-    "/realms/x/protocol/openid-connect/revoke", "/realms/x/protocol/openid-connect/logout",
-    "/realms/x/protocol/openid-connect/token/introspect", "/realms/x/protocol/openid-connect/certs", "/.well-known/jwks.json",
-    "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/healthz", "/readyz", "/openapi.json", "/docs",
-    "/v1/me", "/v1/me/password", "/v1/users", "/v1/users/ada", "/v1/clients", "/v1/clients/gatemint", "/v1/tokens", "/v1/tokens/x", "/",
+    "/oauth2/token",
+    "/oauth2/revoke",
+    "/oauth2/introspect",
+    "/realms/x/protocol/openid-connect/token",
+    "/realms/x/protocol/openid-connect/revoke",
+    "/realms/x/protocol/openid-connect/logout",
+    "/realms/x/protocol/openid-connect/token/introspect",
+    "/realms/x/protocol/openid-connect/certs",
+    "/.well-known/jwks.json",
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/docs",
+    "/v1/me",
+    "/v1/me/password",
+    "/v1/users",
+    "/v1/users/ada",
+    "/v1/clients",
+    "/v1/clients/gatemint",
+    "/v1/tokens",
+    "/v1/tokens/x",
+    "/",
 ];
 const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "PROPFIND"];
 const PARAMETERS: [&str; 12] = [
-    "grant_type", "username", "password", "refresh_token", "scope", "client_id", "client_secret", "resource", "token", "token_type_hint",
-    "audience", "x",
+    "grant_type",
+    "username",
+    "password",
+    "refresh_token",
+    "scope",
+    "client_id",
+    "client_secret",
+    "resource",
+    "token",
+    "token_type_hint",
+    "audience",
+    "x",
 ];
 /// The routes that take JSON, with an object that they would take.
 const TAKERS: [(&str, &str, &str); 5] = [
-    ("POST", "/v1/users", r#"{"name":"eve","password":"correct horse battery staple","email":"","roles":["a"],"enabled":true,"namespace":"e"}"#),
-    ("PATCH", "/v1/users/ada", r#"{"email":"a@b","roles":["a"],"enabled":true,"password":"correct horse battery staple"}"#),
-    ("POST", "/v1/clients", r#"{"id":"c","public":true,"grants":["password"],"audiences":["a"],"scopes":["s"],"introspect":false,"access_life":9}"#),
-    ("PATCH", "/v1/clients/shop", r#"{"enabled":true,"grants":["password"],"audiences":[],"scopes":[],"introspect":false,"access_life":null}"#),
+    (
+        "POST",
+        "/v1/users",
+        r#"{"name":"eve","password":"correct horse battery staple","email":"","roles":["a"],"enabled":true,"namespace":"e"}"#,
+    ),
+    (
+        "PATCH",
+        "/v1/users/ada",
+        r#"{"email":"a@b","roles":["a"],"enabled":true,"password":"correct horse battery staple"}"#,
+    ),
+    (
+        "POST",
+        "/v1/clients",
+        r#"{"id":"c","public":true,"grants":["password"],"audiences":["a"],"scopes":["s"],"introspect":false,"access_life":9}"#,
+    ),
+    (
+        "PATCH",
+        "/v1/clients/shop",
+        r#"{"enabled":true,"grants":["password"],"audiences":[],"scopes":[],"introspect":false,"access_life":null}"#,
+    ),
     ("POST", "/v1/me/password", r#"{"old":"correct horse battery staple","new":"correct horse battery stapler"}"#),
 ];
 
@@ -65,8 +110,20 @@ fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         "[ -~]{0,40}",
-        select(vec!["password", "refresh_token", "client_credentials", "ada", "root", "gatemint", PASSWORD, "profile", "gmr_", "a.b.c", ""])
-            .prop_map(str::to_owned),
+        select(vec![
+            "password",
+            "refresh_token",
+            "client_credentials",
+            "ada",
+            "root",
+            "gatemint",
+            PASSWORD,
+            "profile",
+            "gmr_",
+            "a.b.c",
+            ""
+        ])
+        .prop_map(str::to_owned),
         "gmr_[A-Za-z0-9_-]{94}",
         "[A-Za-z0-9_-]{10,60}\\.[A-Za-z0-9_-]{10,60}\\.[A-Za-z0-9_-]{86}",
     ]
@@ -144,8 +201,22 @@ fn almost_right() -> impl Strategy<Value = Attempt> {
 fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     let name = prop_oneof![
         select(vec![
-            "authorization", "content-type", "content-length", "transfer-encoding", "host", "x-request-id", "x-forwarded-for", "cookie", "origin",
-            "accept", "accept-encoding", "range", "expect", "if-none-match", "connection", "upgrade",
+            "authorization",
+            "content-type",
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "x-request-id",
+            "x-forwarded-for",
+            "cookie",
+            "origin",
+            "accept",
+            "accept-encoding",
+            "range",
+            "expect",
+            "if-none-match",
+            "connection",
+            "upgrade",
         ])
         .prop_map(str::to_owned),
         "[a-z-]{1,12}",
@@ -154,7 +225,10 @@ fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
 }
 
 fn authorization() -> impl Strategy<Value = Vec<u8>> {
-    (select(vec!["Bearer ", "Basic ", "basic", "BEARER\t", "Digest ", "", "Bearer"]), prop_oneof![value().prop_map(String::into_bytes), vec(any::<u8>(), 0..80)])
+    (
+        select(vec!["Bearer ", "Basic ", "basic", "BEARER\t", "Digest ", "", "Bearer"]),
+        prop_oneof![value().prop_map(String::into_bytes), vec(any::<u8>(), 0..80)],
+    )
         .prop_map(|(scheme, rest)| [scheme.as_bytes(), &rest].concat())
 }
 
@@ -206,27 +280,33 @@ fn report(what: &str, seen: &BTreeMap<u16, usize>, least: usize) {
 
 #[test]
 fn random_forms_are_answered_without_a_500() {
-    let post = (select(&ROUTES[..7]), form(), proptest::option::weighted(0.2, 0..2usize)).prop_map(|(target, body, bearer)| Attempt {
-        method: "POST",
-        target: target.into(),
-        headers: vec![("content-type".into(), b"application/x-www-form-urlencoded".to_vec())],
-        body,
-        bearer,
-    });
+    let post = (select(&ROUTES[..7]), form(), proptest::option::weighted(0.2, 0..2usize)).prop_map(
+        |(target, body, bearer)| Attempt {
+            method: "POST",
+            target: target.into(),
+            headers: vec![("content-type".into(), b"application/x-www-form-urlencoded".to_vec())],
+            body,
+            bearer,
+        },
+    );
     report("random forms", &run(1200, &post), 1200);
 }
 
 #[test]
 fn random_json_and_paths_are_answered_without_a_500() {
-    let request = (select(&METHODS[..]), target(), damaged(json().prop_map(|value| value.to_string())), proptest::option::weighted(0.9, 0..2usize)).prop_map(
-        |(method, target, body, bearer)| Attempt {
+    let request = (
+        select(&METHODS[..]),
+        target(),
+        damaged(json().prop_map(|value| value.to_string())),
+        proptest::option::weighted(0.9, 0..2usize),
+    )
+        .prop_map(|(method, target, body, bearer)| Attempt {
             method,
             target,
             headers: vec![("content-type".into(), b"application/json".to_vec())],
             body,
             bearer,
-        },
-    );
+        });
     report("random paths with random JSON", &run(1500, &request), 700);
     report("requests with one field or byte wrong from an admin", &run(800, &almost_right()), 800);
 }

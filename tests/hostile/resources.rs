@@ -8,9 +8,54 @@ use crate::support::{PASSWORD, TestService};
 
 fn bad_names() -> Vec<String> {
     let mut names: Vec<String> = [
-        "", " ", "-", ".", "-a", "a-", ".a", "a.", "a..b", "a.-b", "a-.b", "A", "Ada", "a_b", "a b", " a", "a ", "a/b", "a\\b", "a:b",
-        "a@b", "a,b", "a;b", "a+b", "a%b", "a#b", "a?b", "a\"b", "a'b", "a\0", "\0", "a\n", "\ta", "a\u{7f}", "ä", "аda", "ａ", "a\u{301}",
-        "\u{202e}ada", "\u{feff}a", "..", "../a", "a/../b", "client:a", "1a!", "*", "🦀", "ada\r\nx: y",
+        "",
+        " ",
+        "-",
+        ".",
+        "-a",
+        "a-",
+        ".a",
+        "a.",
+        "a..b",
+        "a.-b",
+        "a-.b",
+        "A",
+        "Ada",
+        "a_b",
+        "a b",
+        " a",
+        "a ",
+        "a/b",
+        "a\\b",
+        "a:b",
+        "a@b",
+        "a,b",
+        "a;b",
+        "a+b",
+        "a%b",
+        "a#b",
+        "a?b",
+        "a\"b",
+        "a'b",
+        "a\0",
+        "\0",
+        "a\n",
+        "\ta",
+        "a\u{7f}",
+        "ä",
+        "аda",
+        "ａ",
+        "a\u{301}",
+        "\u{202e}ada",
+        "\u{feff}a",
+        "..",
+        "../a",
+        "a/../b",
+        "client:a",
+        "1a!",
+        "*",
+        "🦀",
+        "ada\r\nx: y",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -19,19 +64,50 @@ fn bad_names() -> Vec<String> {
 }
 
 fn bad_roles() -> Vec<Value> {
-    let mut roles: Vec<Value> = bad_names().into_iter().filter(|name| name != "a/b").map(|name| json!([name])).collect();
+    let mut roles: Vec<Value> =
+        bad_names().into_iter().filter(|name| name != "a/b").map(|name| json!([name])).collect();
     roles.extend([
-        json!(["/"]), json!(["/a"]), json!(["a/"]), json!(["a//b"]), json!(["a/B"]), json!(["a/.."]), json!([vec!["a"; 17].join("/")]),
-        json!([vec!["a".repeat(63); 5].join("/")]), json!(["ok", "Bad"]), json!((0..65).map(|n| format!("r{n}")).collect::<Vec<_>>()),
-        json!(["a/b/"]), json!(["admin "]), json!(["ADMIN"]), json!(["admin\0"]),
+        json!(["/"]),
+        json!(["/a"]),
+        json!(["a/"]),
+        json!(["a//b"]),
+        json!(["a/B"]),
+        json!(["a/.."]),
+        json!([vec!["a"; 17].join("/")]),
+        json!([vec!["a".repeat(63); 5].join("/")]),
+        json!(["ok", "Bad"]),
+        json!((0..65).map(|n| format!("r{n}")).collect::<Vec<_>>()),
+        json!(["a/b/"]),
+        json!(["admin "]),
+        json!(["ADMIN"]),
+        json!(["admin\0"]),
     ]);
     roles
 }
 
 fn bad_emails() -> Vec<String> {
     let mut emails: Vec<String> = [
-        " ", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b c", " a@b", "a@b ", "a,b@c", "a@b,c@d", "a@b\n", "a\0@b", "a@b\r\nBcc: c@d", "ä@b",
-        "a@ä", "a@b\u{7f}", "\u{202e}a@b", "a\t@b", "a@@b",
+        " ",
+        "a",
+        "@",
+        "a@",
+        "@b",
+        "a@b@c",
+        "a b@c",
+        "a@b c",
+        " a@b",
+        "a@b ",
+        "a,b@c",
+        "a@b,c@d",
+        "a@b\n",
+        "a\0@b",
+        "a@b\r\nBcc: c@d",
+        "ä@b",
+        "a@ä",
+        "a@b\u{7f}",
+        "\u{202e}a@b",
+        "a\t@b",
+        "a@@b",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -67,7 +143,15 @@ async fn names_roles_and_e_mail_addresses_of_every_wrong_shape_are_refused_by_fi
     }
     let organisation = json!({"name": "eve", "namespace": "default-org", "password": PASSWORD});
     invalid(&test, &admin, Method::POST, "/v1/users", &organisation, "namespace").await;
-    invalid(&test, &admin, Method::POST, "/v1/users", &json!({"name": "default-org", "password": PASSWORD}), "namespace").await;
+    invalid(
+        &test,
+        &admin,
+        Method::POST,
+        "/v1/users",
+        &json!({"name": "default-org", "password": PASSWORD}),
+        "namespace",
+    )
+    .await;
     for roles in bad_roles() {
         let user = json!({"name": "eve", "roles": roles, "password": PASSWORD});
         invalid(&test, &admin, Method::POST, "/v1/users", &user, "roles").await;
@@ -81,22 +165,52 @@ async fn names_roles_and_e_mail_addresses_of_every_wrong_shape_are_refused_by_fi
         tried += 2;
     }
     let passwords = [
-        String::new(), "short".into(), "a".repeat(14), "a".repeat(1025), "ä".repeat(513), "with a \0 in the middle".into(),
-        "a line end at the end\n".into(), "an escape \u{1b}[2J in it".into(), "a control \u{85} of another kind".into(),
+        String::new(),
+        "short".into(),
+        "a".repeat(14),
+        "a".repeat(1025),
+        "ä".repeat(513),
+        "with a \0 in the middle".into(),
+        "a line end at the end\n".into(),
+        "an escape \u{1b}[2J in it".into(),
+        "a control \u{85} of another kind".into(),
     ];
     for password in passwords {
-        invalid(&test, &admin, Method::POST, "/v1/users", &json!({"name": "eve", "password": password}), "password").await;
+        invalid(&test, &admin, Method::POST, "/v1/users", &json!({"name": "eve", "password": password}), "password")
+            .await;
         invalid(&test, &admin, Method::PATCH, ada, &json!({"password": password}), "password").await;
         tried += 2;
     }
     for (field, values) in [
-        ("audiences", vec![
-            json!([""]), json!([" "]), json!(["a b"]), json!(["ä"]), json!(["a".repeat(254)]), json!(["a\n"]), json!(vec!["a"; 65]),
-            json!(["x/gate"]), json!(["http://gatemint.test/link"]), json!(["/service-account"]), json!(["a", "/kubernetes"]),
-        ]),
-        ("scopes", vec![
-            json!([""]), json!(["a b"]), json!(["a\"b"]), json!(["a\\b"]), json!(["ä"]), json!(["a".repeat(254)]), json!(vec!["a"; 65]), json!(["a\0"]),
-        ]),
+        (
+            "audiences",
+            vec![
+                json!([""]),
+                json!([" "]),
+                json!(["a b"]),
+                json!(["ä"]),
+                json!(["a".repeat(254)]),
+                json!(["a\n"]),
+                json!(vec!["a"; 65]),
+                json!(["x/gate"]),
+                json!(["http://gatemint.test/link"]),
+                json!(["/service-account"]),
+                json!(["a", "/kubernetes"]),
+            ],
+        ),
+        (
+            "scopes",
+            vec![
+                json!([""]),
+                json!(["a b"]),
+                json!(["a\"b"]),
+                json!(["a\\b"]),
+                json!(["ä"]),
+                json!(["a".repeat(254)]),
+                json!(vec!["a"; 65]),
+                json!(["a\0"]),
+            ],
+        ),
         ("access_life", vec![json!(0), json!(86_401), json!(u64::MAX)]),
     ] {
         for value in values {
@@ -122,22 +236,44 @@ async fn a_json_body_of_a_wrong_shape_is_refused_without_a_word_of_it() {
     let admin = &tokens.access;
     let hidden = "hidden-in-the-body";
     let bodies: Vec<Vec<u8>> = vec![
-        b"".to_vec(), b" ".to_vec(), b"{".to_vec(), b"}".to_vec(), b"[]".to_vec(), b"null".to_vec(), b"1".to_vec(), b"\"x\"".to_vec(), b"{}".to_vec(),
-        format!(r#"{{"name":"{hidden}"#).into_bytes(), format!(r#"{{"name":1,"password":"{hidden}"}}"#).into_bytes(),
-        format!(r#"{{"name":["{hidden}"],"password":"{hidden}"}}"#).into_bytes(), format!(r#"{{"id":{{"{hidden}":1}}}}"#).into_bytes(),
-        format!(r#"{{"id":null,"name":null,"old":null,"password":"{hidden}"}}"#).into_bytes(), format!("'{hidden}'").into_bytes(),
-        format!(r#"{{"name":"eve","name":"mallory","password":"{hidden}"}}"#).into_bytes(), format!(r#"["{hidden}"]"#).into_bytes(),
+        b"".to_vec(),
+        b" ".to_vec(),
+        b"{".to_vec(),
+        b"}".to_vec(),
+        b"[]".to_vec(),
+        b"null".to_vec(),
+        b"1".to_vec(),
+        b"\"x\"".to_vec(),
+        b"{}".to_vec(),
+        format!(r#"{{"name":"{hidden}"#).into_bytes(),
+        format!(r#"{{"name":1,"password":"{hidden}"}}"#).into_bytes(),
+        format!(r#"{{"name":["{hidden}"],"password":"{hidden}"}}"#).into_bytes(),
+        format!(r#"{{"id":{{"{hidden}":1}}}}"#).into_bytes(),
+        format!(r#"{{"id":null,"name":null,"old":null,"password":"{hidden}"}}"#).into_bytes(),
+        format!("'{hidden}'").into_bytes(),
+        format!(r#"{{"name":"eve","name":"mallory","password":"{hidden}"}}"#).into_bytes(),
+        format!(r#"["{hidden}"]"#).into_bytes(),
         format!(r#"{{"id":"a","grants":["{hidden}"],"roles":"{hidden}","enabled":"{hidden}","old":7}}"#).into_bytes(),
-        format!(r#"{{"name":"eve","password":"{hidden}"}} trailing"#).into_bytes(), br#"{"name":"\ud800","id":"\ud800","old":"\ud800"}"#.to_vec(),
-        b"{\"name\":\"\xff\xfe\",\"id\":\"\xff\"}".to_vec(), b"\xef\xbb\xbf{}".to_vec(), vec![0; 1000], vec![b'['; 60_000], br#"{"a":"#.repeat(10_000),
-        b"{\"name\":1e999,\"id\":1e999,\"old\":1e999}".to_vec(), b"{\"access_life\":-1,\"id\":\"a\",\"name\":-1,\"old\":-1}".to_vec(),
+        format!(r#"{{"name":"eve","password":"{hidden}"}} trailing"#).into_bytes(),
+        br#"{"name":"\ud800","id":"\ud800","old":"\ud800"}"#.to_vec(),
+        b"{\"name\":\"\xff\xfe\",\"id\":\"\xff\"}".to_vec(),
+        b"\xef\xbb\xbf{}".to_vec(),
+        vec![0; 1000],
+        vec![b'['; 60_000],
+        br#"{"a":"#.repeat(10_000),
+        b"{\"name\":1e999,\"id\":1e999,\"old\":1e999}".to_vec(),
+        b"{\"access_life\":-1,\"id\":\"a\",\"name\":-1,\"old\":-1}".to_vec(),
     ];
     let routes = [
-        (Method::POST, "/v1/users"), (Method::PATCH, "/v1/users/root"), (Method::POST, "/v1/clients"), (Method::PATCH, "/v1/clients/gatemint"),
+        (Method::POST, "/v1/users"),
+        (Method::PATCH, "/v1/users/root"),
+        (Method::POST, "/v1/clients"),
+        (Method::PATCH, "/v1/clients/gatemint"),
         (Method::POST, "/v1/me/password"),
     ];
     let ask = async |method: &Method, path: &str, content_type: Option<&str>, body: &[u8]| {
-        let mut request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {admin}"));
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {admin}"));
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
@@ -155,7 +291,9 @@ async fn a_json_body_of_a_wrong_shape_is_refused_without_a_word_of_it() {
             assert!(!answer.text.contains(hidden), "{method} {path} {shown}: {}", answer.text);
             tried += 1;
         }
-        for content_type in [None, Some("text/json"), Some("application/x-www-form-urlencoded"), Some("application/jsonp"), Some("")] {
+        for content_type in
+            [None, Some("text/json"), Some("application/x-www-form-urlencoded"), Some("application/jsonp"), Some("")]
+        {
             let answer = ask(method, path, content_type, b"{}").await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{method} {path} {content_type:?}: {}", answer.text);
             tried += 1;
@@ -169,9 +307,15 @@ async fn a_json_body_of_a_wrong_shape_is_refused_without_a_word_of_it() {
         assert!(matches!(answer.status.as_u16(), 200 | 400), "{method} {path}: {}", answer.text);
         tried += 2;
     }
-    let (name, _) = (test.v1(Method::GET, "/v1/me", admin, None).await.json["name"].clone(), super::still_works(&test, &tokens).await);
+    let (name, _) = (
+        test.v1(Method::GET, "/v1/me", admin, None).await.json["name"].clone(),
+        super::still_works(&test, &tokens).await,
+    );
     assert_eq!(name, "root");
-    println!("counted: {tried} JSON bodies of a wrong shape over {} routes, refused without a word of them", routes.len());
+    println!(
+        "counted: {tried} JSON bodies of a wrong shape over {} routes, refused without a word of them",
+        routes.len()
+    );
 }
 
 #[tokio::test]
@@ -180,11 +324,26 @@ async fn paths_and_queries_that_name_nothing_are_refused() {
     let admin = test.sign_in("root").await.access;
     let mut tried = 0;
     for name in [
-        "nobody", "Root", "root%20", "root%00", "%00", "%2e%2e", "..%2froot", "%c3%a4", "root%2f", "root%3f", "*", "%25", "%20", "client:x",
+        "nobody",
+        "Root",
+        "root%20",
+        "root%00",
+        "%00",
+        "%2e%2e",
+        "..%2froot",
+        "%c3%a4",
+        "root%2f",
+        "root%3f",
+        "*",
+        "%25",
+        "%20",
+        "client:x",
         &"a".repeat(5000),
     ] {
         for (collection, methods) in [
-            ("users", vec![Method::GET, Method::DELETE, Method::PATCH]), ("clients", vec![Method::GET, Method::DELETE, Method::PATCH]), ("tokens", vec![Method::DELETE]),
+            ("users", vec![Method::GET, Method::DELETE, Method::PATCH]),
+            ("clients", vec![Method::GET, Method::DELETE, Method::PATCH]),
+            ("tokens", vec![Method::DELETE]),
         ] {
             for method in methods {
                 let body = (method == Method::PATCH).then(|| json!({}));
@@ -204,8 +363,22 @@ async fn paths_and_queries_that_name_nothing_are_refused() {
         }
     }
     for query in [
-        "limit=0", "limit=100", "limit=-1", "limit=x", "limit=1.5", "limit=99999999999999999999", "limit=1&limit=2", "limit=%ff", "cursor=!", "cursor=a",
-        "cursor=_w", "cursor=YQ==", "cursor=a&cursor=a", "%ff", "limit=%00", "limit=+1",
+        "limit=0",
+        "limit=100",
+        "limit=-1",
+        "limit=x",
+        "limit=1.5",
+        "limit=99999999999999999999",
+        "limit=1&limit=2",
+        "limit=%ff",
+        "cursor=!",
+        "cursor=a",
+        "cursor=_w",
+        "cursor=YQ==",
+        "cursor=a&cursor=a",
+        "%ff",
+        "limit=%00",
+        "limit=+1",
     ] {
         for collection in ["users", "clients", "tokens"] {
             let answer = test.v1(Method::GET, &format!("/v1/{collection}?{query}"), &admin, None).await;

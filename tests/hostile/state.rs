@@ -67,7 +67,10 @@ impl Bed {
     fn causes(&self) -> Vec<String> {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        lines.filter(|line| line["level"] == "ERROR").filter_map(|line| Some(line["cause"].as_str()?.to_owned())).collect()
+        lines
+            .filter(|line| line["level"] == "ERROR")
+            .filter_map(|line| Some(line["cause"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// Nothing was lost and nothing has to be restarted: the same token refreshes, the user signs in, once.
@@ -157,8 +160,10 @@ async fn a_full_disk_is_a_503_for_writers_and_recovers_when_there_is_room() {
         bed.tokens = bed.asker.refresh(&bed.tokens.refresh).await.tokens();
     }
     let limit = |bytes: &str| {
-        let limited =
-            Command::new("prlimit").arg(format!("--fsize={bytes}:")).args(["--pid", &bed.serve.id().to_string()]).status();
+        let limited = Command::new("prlimit")
+            .arg(format!("--fsize={bytes}:"))
+            .args(["--pid", &bed.serve.id().to_string()])
+            .status();
         assert!(limited.unwrap().success());
     };
     let wal = fs::metadata(bed.data.join("gatemint.db-wal")).unwrap().len();
@@ -212,7 +217,9 @@ async fn a_read_only_store_is_a_503_and_recovers_when_it_can_be_written_again() 
     mode(&bed.data, 0o700);
     mode(&bed.database(), 0o600);
     bed.recovers().await;
-    println!("counted: {refused} requests to a read-only store, {refused} answered 503 with a logged cause, 0 restarts");
+    println!(
+        "counted: {refused} requests to a read-only store, {refused} answered 503 with a logged cause, 0 restarts"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +227,9 @@ async fn a_row_of_a_newer_format_is_a_503_and_stays_as_it_is() {
     let bed = Bed::new().await;
     let connection = Connection::open(bed.database()).unwrap();
     let replace = |old: &str, new: &str| {
-        connection.execute("UPDATE items SET body = replace(body, ?1, ?2) WHERE partition LIKE 'session#%'", [old, new]).unwrap()
+        connection
+            .execute("UPDATE items SET body = replace(body, ?1, ?2) WHERE partition LIKE 'session#%'", [old, new])
+            .unwrap()
     };
     assert_eq!(replace(r#"{"v":1,"#, r#"{"v":7,"#), 1);
     for _ in 0..3 {
@@ -238,8 +247,12 @@ async fn a_row_of_a_newer_format_is_a_503_and_stays_as_it_is() {
 
 /// Starts it where it must refuse; what it said.
 fn refuses(data: &Path) -> String {
-    let output =
-        gatemint().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stdin(Stdio::null()).output().unwrap();
+    let output = gatemint()
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(output.stdout.is_empty(), "no greeting: {}", String::from_utf8_lossy(&output.stdout));
@@ -256,7 +269,13 @@ fn a_data_directory_that_others_can_enter_is_refused_with_the_command_that_mends
     let data = home.path().join("data");
     assert!(Serve::start(&data).terminate().success());
     let mut tried = 0;
-    let places = ["", "vault", "vault/keys", "vault/keys/gatemint-jwt-secret.json", "vault/refresh/gatemint-refresh-secret.json"];
+    let places = [
+        "",
+        "vault",
+        "vault/keys",
+        "vault/keys/gatemint-jwt-secret.json",
+        "vault/refresh/gatemint-refresh-secret.json",
+    ];
     for place in places {
         let path = data.join(place);
         for extra in [0o040, 0o004, 0o044, 0o020, 0o002, 0o001, 0o077] {
@@ -272,7 +291,9 @@ fn a_data_directory_that_others_can_enter_is_refused_with_the_command_that_mends
         }
     }
     assert!(Serve::start(&data).terminate().success());
-    println!("counted: {tried} modes of 5 files and directories refused with exit 1, each mended by the command it named");
+    println!(
+        "counted: {tried} modes of 5 files and directories refused with exit 1, each mended by the command it named"
+    );
 }
 
 #[test]
@@ -308,11 +329,17 @@ fn data_of_a_newer_format_or_of_something_else_are_refused_and_left_as_they_are(
         let right = fs::read(&path).unwrap();
         let text = String::from_utf8(right.clone()).unwrap();
         let newer = text.replacen(r#""v":1"#, r#""v":99"#, 1).replacen(r#""format":1"#, r#""format":99"#, 1);
-        for wrong in [newer.into_bytes(), b"{}".to_vec(), b"".to_vec(), b"\xff\xfe".to_vec(), right[..right.len() / 2].to_vec()] {
+        for wrong in
+            [newer.into_bytes(), b"{}".to_vec(), b"".to_vec(), b"\xff\xfe".to_vec(), right[..right.len() / 2].to_vec()]
+        {
             assert_ne!(wrong, right, "{text:.40}");
             fs::write(&path, &wrong).unwrap();
-            let output =
-                gatemint().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).stdin(Stdio::null()).output().unwrap();
+            let output = gatemint()
+                .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+                .arg(&data)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.contains(secret.rsplit('/').next().unwrap().trim_end_matches(".json")), "{said}");

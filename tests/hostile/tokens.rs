@@ -100,21 +100,49 @@ async fn a_refresh_token_has_one_spelling() {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let last = ALPHABET.iter().position(|c| *c == *text.as_bytes().last().unwrap()).unwrap();
     assert_eq!(last % 16, 0, "70 bytes leave four bits");
-    let mut spellings: Vec<String> = (1..16)
-        .map(|stray| format!("gmr_{}{}", &text[..93], char::from(ALPHABET[last + stray])))
-        .collect();
+    let mut spellings: Vec<String> =
+        (1..16).map(|stray| format!("gmr_{}{}", &text[..93], char::from(ALPHABET[last + stray]))).collect();
     let standard = text.replace('-', "+").replace('_', "/");
     spellings.extend([
-        format!("{token}="), format!("{token}=="), format!("{token}A"), format!("{token}AA"), format!("{token}AAAA"),
-        token[..token.len() - 1].to_owned(), token[..token.len() - 2].to_owned(), token[..50].to_owned(),
-        format!("gmr_{standard}"), format!("gmr_{}", text.replacen('-', "+", 1)), format!("gmr_{}", text.replacen('_', "/", 1)),
-        format!(" {token}"), format!("{token} "), format!("gmr_ {text}"), format!("{}\t{}", &token[..40], &token[40..]),
-        format!("{} {}", &token[..40], &token[40..]), format!("{token}\u{a0}"), format!("\u{feff}{token}"),
-        text.clone(), format!("GMR_{text}"), format!("gmr-{text}"), format!("gmr{text}"), format!("gmr_gmr_{text}"),
-        format!("gm_{text}"), format!("gmr__{text}"), format!("gmc_{text}"), format!("Bearer {token}"), format!("\"{token}\""),
-        format!("gmr_{}", text.to_uppercase()), format!("gmr_{}", text.to_lowercase()), format!("gmr_{}", text.replace('-', "－")),
-        "gmr_".into(), "g".into(), "gmr".into(), "A".repeat(98), format!("gmr_{}", "A".repeat(60_000)), tokens.access.clone(),
-        "ä".repeat(49), "\u{1F980}".repeat(24),
+        format!("{token}="),
+        format!("{token}=="),
+        format!("{token}A"),
+        format!("{token}AA"),
+        format!("{token}AAAA"),
+        token[..token.len() - 1].to_owned(),
+        token[..token.len() - 2].to_owned(),
+        token[..50].to_owned(),
+        format!("gmr_{standard}"),
+        format!("gmr_{}", text.replacen('-', "+", 1)),
+        format!("gmr_{}", text.replacen('_', "/", 1)),
+        format!(" {token}"),
+        format!("{token} "),
+        format!("gmr_ {text}"),
+        format!("{}\t{}", &token[..40], &token[40..]),
+        format!("{} {}", &token[..40], &token[40..]),
+        format!("{token}\u{a0}"),
+        format!("\u{feff}{token}"),
+        text.clone(),
+        format!("GMR_{text}"),
+        format!("gmr-{text}"),
+        format!("gmr{text}"),
+        format!("gmr_gmr_{text}"),
+        format!("gm_{text}"),
+        format!("gmr__{text}"),
+        format!("gmc_{text}"),
+        format!("Bearer {token}"),
+        format!("\"{token}\""),
+        format!("gmr_{}", text.to_uppercase()),
+        format!("gmr_{}", text.to_lowercase()),
+        format!("gmr_{}", text.replace('-', "－")),
+        "gmr_".into(),
+        "g".into(),
+        "gmr".into(),
+        "A".repeat(98),
+        format!("gmr_{}", "A".repeat(60_000)),
+        tokens.access.clone(),
+        "ä".repeat(49),
+        "\u{1F980}".repeat(24),
     ]);
     test.store.round_trips();
     for spelling in &spellings {
@@ -299,15 +327,25 @@ async fn an_access_token_with_another_header_is_worth_nothing() {
     let point = ours.point();
     let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
     let spki = [
-        &[0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-          0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00][..],
+        &[
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+            0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        ][..],
         &point,
     ]
     .concat();
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&spki));
     let secrets: [&[u8]; 8] = [
-        &point, &point[1..], x.as_bytes(), y.as_bytes(), &spki, pem.as_bytes(), ours.jwk().to_string().as_bytes(), b"",
-    ].map(|secret| Box::leak(secret.to_vec().into_boxed_slice()) as &[u8]);
+        &point,
+        &point[1..],
+        x.as_bytes(),
+        y.as_bytes(),
+        &spki,
+        pem.as_bytes(),
+        ours.jwk().to_string().as_bytes(),
+        b"",
+    ]
+    .map(|secret| Box::leak(secret.to_vec().into_boxed_slice()) as &[u8]);
     for (n, secret) in secrets.iter().enumerate() {
         for alg in ["HS256", "HS384", "ES256"] {
             let message = message(&with(json!({"alg": alg})), &claims);
@@ -320,16 +358,44 @@ async fn an_access_token_with_another_header_is_worth_nothing() {
     let mut stranger = strange.jwk();
     stranger["kid"] = "strange".into();
     for changes in [
-        json!({"alg": "ES384"}), json!({"alg": "RS256"}), json!({"alg": "EdDSA"}), json!({"alg": "PS256"}),
-        json!({"alg": "es256"}), json!({"alg": 256}), json!({"alg": null}), json!({"alg": ["ES256"]}),
-        json!({"kid": "unknown"}), json!({"kid": ""}), json!({"kid": null}), json!({"kid": 1}), json!({"kid": "../../dev/null"}),
-        json!({"kid": "' OR 1=1 --"}), json!({"kid": "x".repeat(8000)}), json!({"kid": format!("{} ", ours.kid)}),
-        json!({"jwk": strange.jwk()}), json!({"jwk": ours.jwk()}), json!({"jku": "https://evil.example/jwks.json"}),
-        json!({"x5u": "https://evil.example/cert"}), json!({"x5c": ["MIIB"]}), json!({"crit": ["exp"]}), json!({"crit": []}),
-        json!({"crit": ["b64"], "b64": false}), json!({"b64": false}), json!({"zip": "DEF"}), json!({"cty": "JWT"}),
-        json!({"typ": "JWT"}), json!({"typ": "jwt"}), json!({"typ": "gate+jwt"}), json!({"typ": "link+jwt"}),
-        json!({"typ": "sa+jwt"}), json!({"typ": "AT+JWT"}), json!({"typ": "application/at+jwt"}), json!({"typ": ""}),
-        json!({"typ": null}), json!({"typ": ["at+jwt"]}), json!({"extra": 1}),
+        json!({"alg": "ES384"}),
+        json!({"alg": "RS256"}),
+        json!({"alg": "EdDSA"}),
+        json!({"alg": "PS256"}),
+        json!({"alg": "es256"}),
+        json!({"alg": 256}),
+        json!({"alg": null}),
+        json!({"alg": ["ES256"]}),
+        json!({"kid": "unknown"}),
+        json!({"kid": ""}),
+        json!({"kid": null}),
+        json!({"kid": 1}),
+        json!({"kid": "../../dev/null"}),
+        json!({"kid": "' OR 1=1 --"}),
+        json!({"kid": "x".repeat(8000)}),
+        json!({"kid": format!("{} ", ours.kid)}),
+        json!({"jwk": strange.jwk()}),
+        json!({"jwk": ours.jwk()}),
+        json!({"jku": "https://evil.example/jwks.json"}),
+        json!({"x5u": "https://evil.example/cert"}),
+        json!({"x5c": ["MIIB"]}),
+        json!({"crit": ["exp"]}),
+        json!({"crit": []}),
+        json!({"crit": ["b64"], "b64": false}),
+        json!({"b64": false}),
+        json!({"zip": "DEF"}),
+        json!({"cty": "JWT"}),
+        json!({"typ": "JWT"}),
+        json!({"typ": "jwt"}),
+        json!({"typ": "gate+jwt"}),
+        json!({"typ": "link+jwt"}),
+        json!({"typ": "sa+jwt"}),
+        json!({"typ": "AT+JWT"}),
+        json!({"typ": "application/at+jwt"}),
+        json!({"typ": ""}),
+        json!({"typ": null}),
+        json!({"typ": ["at+jwt"]}),
+        json!({"extra": 1}),
     ] {
         cases.push((format!("{changes:.60} signed by us"), ours.sign(&with(changes.clone()), &claims)));
         cases.push((format!("{changes:.60} signed by a stranger"), strange.sign(&with(changes), &claims)));
@@ -339,7 +405,16 @@ async fn an_access_token_with_another_header_is_worth_nothing() {
     }
     let twice = header.to_string().replacen('{', r#"{"alg":"none","#, 1);
     for header in [
-        twice.as_str(), "", "{}", "[]", "null", "\"ES256\"", "{", "\u{feff}{}", &"[".repeat(5000), &"{\"a\":".repeat(2000),
+        twice.as_str(),
+        "",
+        "{}",
+        "[]",
+        "null",
+        "\"ES256\"",
+        "{",
+        "\u{feff}{}",
+        &"[".repeat(5000),
+        &"{\"a\":".repeat(2000),
     ] {
         cases.push((format!("header {header:.20}"), ours.sign(header, &claims)));
     }
@@ -361,21 +436,59 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
     let mut cases: Vec<(String, String)> = Vec::new();
     for changes in [
         // Times of another type, or not now (CVE-2026-25537).
-        json!({"exp": "1900000000"}), json!({"exp": 1_900_000_000.5}), json!({"exp": 1.9e9}), json!({"exp": -1}), json!({"exp": null}),
-        json!({"exp": true}), json!({"exp": [1_900_000_000]}), json!({"exp": {}}), json!({"exp": now}), json!({"exp": now - 1}),
-        json!({"exp": 0}), json!({"nbf": now + 11}), json!({"nbf": "0"}), json!({"nbf": null}), json!({"iat": "0"}),
-        json!({"iat": null}), json!({"auth_time": "0"}),
+        json!({"exp": "1900000000"}),
+        json!({"exp": 1_900_000_000.5}),
+        json!({"exp": 1.9e9}),
+        json!({"exp": -1}),
+        json!({"exp": null}),
+        json!({"exp": true}),
+        json!({"exp": [1_900_000_000]}),
+        json!({"exp": {}}),
+        json!({"exp": now}),
+        json!({"exp": now - 1}),
+        json!({"exp": 0}),
+        json!({"nbf": now + 11}),
+        json!({"nbf": "0"}),
+        json!({"nbf": null}),
+        json!({"iat": "0"}),
+        json!({"iat": null}),
+        json!({"auth_time": "0"}),
         // Somebody else's.
-        json!({"iss": "https://evil.example"}), json!({"iss": format!("{ISSUER}/")}), json!({"iss": ""}), json!({"iss": [ISSUER]}),
-        json!({"iss": null}), json!({"sub": roots["sub"]}), json!({"sub": ""}), json!({"sub": null}), json!({"sid": roots["sid"]}),
-        json!({"sid": ""}), json!({"sid": "x"}), json!({"sid": "A".repeat(22)}), json!({"sid": "A".repeat(32)}), json!({"sid": null}),
-        json!({"sid": 7}), json!({"sid": roots["sid"], "sub": roots["sub"]}), json!({"preferred_username": "root"}),
-        json!({"preferred_username": "root", "sid": roots["sid"]}), json!({"preferred_username": "nobody"}),
-        json!({"preferred_username": null}), json!({"client_id": "nobody"}), json!({"client_id": ""}), json!({"client_id": null}),
+        json!({"iss": "https://evil.example"}),
+        json!({"iss": format!("{ISSUER}/")}),
+        json!({"iss": ""}),
+        json!({"iss": [ISSUER]}),
+        json!({"iss": null}),
+        json!({"sub": roots["sub"]}),
+        json!({"sub": ""}),
+        json!({"sub": null}),
+        json!({"sid": roots["sid"]}),
+        json!({"sid": ""}),
+        json!({"sid": "x"}),
+        json!({"sid": "A".repeat(22)}),
+        json!({"sid": "A".repeat(32)}),
+        json!({"sid": null}),
+        json!({"sid": 7}),
+        json!({"sid": roots["sid"], "sub": roots["sub"]}),
+        json!({"preferred_username": "root"}),
+        json!({"preferred_username": "root", "sid": roots["sid"]}),
+        json!({"preferred_username": "nobody"}),
+        json!({"preferred_username": null}),
+        json!({"client_id": "nobody"}),
+        json!({"client_id": ""}),
+        json!({"client_id": null}),
         json!({"client_id": 1}),
         // Other shapes.
-        json!({"roles": "admin"}), json!({"roles": null}), json!({"roles": [1]}), json!({"scope": ["profile"]}), json!({"jti": 5}),
-        json!({"email": null}), json!({"aud": null}), json!({"aud": 5}), json!({"aud": [5]}), json!({"aud": {"a": 1}}),
+        json!({"roles": "admin"}),
+        json!({"roles": null}),
+        json!({"roles": [1]}),
+        json!({"scope": ["profile"]}),
+        json!({"jti": 5}),
+        json!({"email": null}),
+        json!({"aud": null}),
+        json!({"aud": 5}),
+        json!({"aud": [5]}),
+        json!({"aud": {"a": 1}}),
         json!({"aud": [ISSUER, 5]}),
     ] {
         let mut changed = claims.clone();
@@ -398,23 +511,42 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
     let names = names.into_iter().chain(["preferred_username", "identity", "namespace", "email", "roles"]);
     let by_position: Vec<&Value> = names.map(|name| &claims[name]).collect();
     cases.push(("claims by position".into(), ours.sign(&header, &json!(by_position).to_string())));
-    cases.push(("header by position".into(), ours.sign(&json!(["ES256", ours.kid, "at+jwt"]).to_string(), &claims.to_string())));
+    cases.push((
+        "header by position".into(),
+        ours.sign(&json!(["ES256", ours.kid, "at+jwt"]).to_string(), &claims.to_string()),
+    ));
     // The text of a token, and its signature.
     let [head, body, signature] = tokens.access.splitn(3, '.').collect::<Vec<_>>().try_into().unwrap();
     let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let der = ours.der.sign(&SystemRandom::new(), format!("{head}.{body}").as_bytes()).unwrap();
     let signed = |bytes: &[u8]| format!("{head}.{body}.{}", URL_SAFE_NO_PAD.encode(bytes));
     for (what, token) in [
-        ("zero signature", signed(&[0; 64])), ("ones", signed(&[0xff; 64])), ("short", signed(&raw[..63])), ("DER", signed(der.as_ref())),
-        ("long", signed(&[&raw[..], &[0]].concat())), ("twice", signed(&[&raw[..], &raw[..]].concat())), ("r = 0", signed(&[&[0; 32], &raw[32..]].concat())),
-        ("s = 0", signed(&[&raw[..32], &[0; 32]].concat())), ("swapped", signed(&[&raw[32..], &raw[..32]].concat())),
-        ("padded", format!("{}==", tokens.access)), ("padded header", format!("{head}=.{body}.{signature}")),
-        ("padded claims", format!("{head}.{body}=.{signature}")), ("four parts", format!("{}.", tokens.access)),
-        ("four parts", format!("{}.{signature}", tokens.access)), ("leading dot", format!(".{}", tokens.access)), ("two parts", format!("{head}.{body}")),
-        ("five parts", format!("{head}.{body}.{signature}.{body}.{signature}")), ("one part", head.to_owned()), ("dots", "..".into()),
-        ("more dots", "....".into()), ("inside", format!("{head}. {body}.{signature}")), ("quoted", format!("\"{}\"", tokens.access)),
-        ("upper case", tokens.access.to_uppercase()), ("standard alphabet", format!("{head}.{body}.{}+/", &signature[..84])),
-        ("huge", "a".repeat(60_000)), ("huge header", format!("{}.{body}.{signature}", "e".repeat(20_000))),
+        ("zero signature", signed(&[0; 64])),
+        ("ones", signed(&[0xff; 64])),
+        ("short", signed(&raw[..63])),
+        ("DER", signed(der.as_ref())),
+        ("long", signed(&[&raw[..], &[0]].concat())),
+        ("twice", signed(&[&raw[..], &raw[..]].concat())),
+        ("r = 0", signed(&[&[0; 32], &raw[32..]].concat())),
+        ("s = 0", signed(&[&raw[..32], &[0; 32]].concat())),
+        ("swapped", signed(&[&raw[32..], &raw[..32]].concat())),
+        ("padded", format!("{}==", tokens.access)),
+        ("padded header", format!("{head}=.{body}.{signature}")),
+        ("padded claims", format!("{head}.{body}=.{signature}")),
+        ("four parts", format!("{}.", tokens.access)),
+        ("four parts", format!("{}.{signature}", tokens.access)),
+        ("leading dot", format!(".{}", tokens.access)),
+        ("two parts", format!("{head}.{body}")),
+        ("five parts", format!("{head}.{body}.{signature}.{body}.{signature}")),
+        ("one part", head.to_owned()),
+        ("dots", "..".into()),
+        ("more dots", "....".into()),
+        ("inside", format!("{head}. {body}.{signature}")),
+        ("quoted", format!("\"{}\"", tokens.access)),
+        ("upper case", tokens.access.to_uppercase()),
+        ("standard alphabet", format!("{head}.{body}.{}+/", &signature[..84])),
+        ("huge", "a".repeat(60_000)),
+        ("huge header", format!("{}.{body}.{signature}", "e".repeat(20_000))),
     ] {
         cases.push((what.into(), token));
     }
@@ -447,5 +579,8 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
     let refresh_as_bearer = test.v1(Method::GET, "/v1/me", &tokens.refresh, None).await;
     assert_eq!(refresh_as_bearer.status, StatusCode::UNAUTHORIZED);
     still_works(&test, &tokens).await;
-    println!("counted: {} access tokens with another claim or text, {elsewhere} for another audience, 0 accepted", cases.len());
+    println!(
+        "counted: {} access tokens with another claim or text, {elsewhere} for another audience, 0 accepted",
+        cases.len()
+    );
 }

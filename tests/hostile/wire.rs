@@ -44,10 +44,16 @@ fn statuses(heard: &[u8]) -> Vec<u16> {
 fn what_is_no_http_or_says_two_things_at_once_is_refused_and_the_service_goes_on() {
     let home = tempfile::tempdir().unwrap();
     let serve = Serve::start(&home.path().join("data"));
-    let healthy = || assert_eq!(statuses(&say(&serve, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false)), [200]);
+    let healthy = || {
+        assert_eq!(
+            statuses(&say(&serve, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false)),
+            [200]
+        )
+    };
     healthy();
     let form = "Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
-    let post = |headers: &str, body: &str| format!("POST /oauth2/token HTTP/1.1\r\n{form}{headers}\r\n{body}").into_bytes();
+    let post =
+        |headers: &str, body: &str| format!("POST /oauth2/token HTTP/1.1\r\n{form}{headers}\r\n{body}").into_bytes();
     let smuggled = "GET /v1/users HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut tried = 0;
 
@@ -87,8 +93,15 @@ fn what_is_no_http_or_says_two_things_at_once_is_refused_and_the_service_goes_on
     }
     // A body in chunks that are none.
     for body in [
-        "zz\r\nabc\r\n0\r\n\r\n", "5\r\nab", "-1\r\n\r\n", "ffffffffffffffffff\r\nx", "0x5\r\nabcde\r\n0\r\n\r\n", "5\nabcde\n0\n\n",
-        "2\r\nabc\r\n0\r\n\r\n", "", "\r\n",
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "5\r\nab",
+        "-1\r\n\r\n",
+        "ffffffffffffffffff\r\nx",
+        "0x5\r\nabcde\r\n0\r\n\r\n",
+        "5\nabcde\n0\n\n",
+        "2\r\nabc\r\n0\r\n\r\n",
+        "",
+        "\r\n",
     ] {
         let body = format!("{body}{smuggled}");
         let statuses = statuses(&say(&serve, &post("Transfer-Encoding: chunked\r\n", &body), false));
@@ -99,17 +112,38 @@ fn what_is_no_http_or_says_two_things_at_once_is_refused_and_the_service_goes_on
     // Garbage, the beginnings of other protocols, and much too much.
     let deep = "X: y\r\n".repeat(500);
     for bytes in [
-        b"".to_vec(), b"\r\n\r\n".to_vec(), b"\0".repeat(10_000), b"\xff\xfe\xfd".repeat(5000), b"GET".to_vec(), b"GET /\r\n\r\n".to_vec(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), b"GET / HTTP/9.9\r\n\r\n".to_vec(), b"GET  / HTTP/1.1\r\n\r\n".to_vec(), b"G\xffT / HTTP/1.1\r\n\r\n".to_vec(),
-        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"GET / HTTP/1.1\r\nHost: x\r\n".to_vec(), b"POST /oauth2/token HTTP/1.1\r\nContent-Length: 10\r\n\r\nab".to_vec(),
-        b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec(), b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec(),
-        b"USER anonymous\r\n".to_vec(), b"SSH-2.0-x\r\n".to_vec(), b"\n".repeat(100_000),
+        b"".to_vec(),
+        b"\r\n\r\n".to_vec(),
+        b"\0".repeat(10_000),
+        b"\xff\xfe\xfd".repeat(5000),
+        b"GET".to_vec(),
+        b"GET /\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+        b"GET  / HTTP/1.1\r\n\r\n".to_vec(),
+        b"G\xffT / HTTP/1.1\r\n\r\n".to_vec(),
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: x\r\n".to_vec(),
+        b"POST /oauth2/token HTTP/1.1\r\nContent-Length: 10\r\n\r\nab".to_vec(),
+        b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec(),
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec(),
+        b"USER anonymous\r\n".to_vec(),
+        b"SSH-2.0-x\r\n".to_vec(),
+        b"\n".repeat(100_000),
         [b"GET / HTTP/1.1\r\nX: ".as_slice(), &b"a".repeat(2_000_000), b"\r\n\r\n"].concat(),
         [b"GET /".as_slice(), &b"a".repeat(200_000), b" HTTP/1.1\r\nHost: x\r\n\r\n"].concat(),
         format!("GET / HTTP/1.1\r\n{deep}\r\n").into_bytes(),
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: {}\r\nConnection: close\r\n\r\n", "a=b; ".repeat(10_000)).into_bytes(),
+        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: {}\r\nConnection: close\r\n\r\n", "a=b; ".repeat(10_000))
+            .into_bytes(),
         [post("Content-Length: 70000\r\n", ""), b"x".repeat(70_000)].concat(),
-        [post("Transfer-Encoding: chunked\r\n", ""), [b"1000\r\n".as_slice(), &b"x".repeat(4096), b"\r\n"].concat().repeat(20), b"0\r\n\r\n".to_vec()].concat(),
+        [
+            post("Transfer-Encoding: chunked\r\n", ""),
+            [b"1000\r\n".as_slice(), &b"x".repeat(4096), b"\r\n"].concat().repeat(20),
+            b"0\r\n\r\n".to_vec(),
+        ]
+        .concat(),
     ] {
         let statuses = statuses(&say(&serve, &bytes, true));
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
@@ -124,7 +158,10 @@ fn what_is_no_http_or_says_two_things_at_once_is_refused_and_the_service_goes_on
     let log = fs::read_to_string(home.path().join("data.log")).unwrap();
     assert!(!log.contains("panicked"), "{log}");
     assert!(serve.terminate().success());
-    println!("counted: {} connections with garbage or two framings, 0 smuggled requests, 0 crashes; 100 pipelined answered", tried);
+    println!(
+        "counted: {} connections with garbage or two framings, 0 smuggled requests, 0 crashes; 100 pipelined answered",
+        tried
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,7 +175,12 @@ async fn the_log_holds_no_secret_at_any_level() {
     let admin = asker.admin(&data).await;
     let wrong = "a wrong password that somebody typed";
     let new = "the password after the change of it";
-    for (what, secret) in [("first password", first_password.as_str()), ("password", PASSWORD), ("wrong password", wrong), ("new password", new)] {
+    for (what, secret) in [
+        ("first password", first_password.as_str()),
+        ("password", PASSWORD),
+        ("wrong password", wrong),
+        ("new password", new),
+    ] {
         secrets.push((what.into(), secret.into()));
     }
     let keep = |secrets: &mut Vec<(String, String)>, tokens: &Tokens| {
@@ -160,11 +202,17 @@ async fn the_log_holds_no_secret_at_any_level() {
     assert_eq!(changed.status, 204, "{changed:?}");
     let basic = format!("Basic {}", STANDARD.encode(format!("shop:{shop}")));
     secrets.push(("basic credentials".into(), basic["Basic ".len()..].into()));
-    let own = asker.http.post(format!("{}/oauth2/token", asker.url)).header("authorization", &basic).form(&[("grant_type", "client_credentials")]);
+    let own = asker
+        .http
+        .post(format!("{}/oauth2/token", asker.url))
+        .header("authorization", &basic)
+        .form(&[("grant_type", "client_credentials")]);
     let own = asker.send(own).await.json["access_token"].as_str().unwrap().to_owned();
     secrets.push(("a client's own token".into(), own.clone()));
     for token in [&second.access, &second.refresh, &own] {
-        let seen = asker.form("/oauth2/introspect", &[("client_id", "shop"), ("client_secret", &shop), ("token", token)]).await;
+        let seen = asker
+            .form("/oauth2/introspect", &[("client_id", "shop"), ("client_secret", &shop), ("token", token)])
+            .await;
         assert_eq!(seen.json["active"], true, "{seen:?}");
     }
     for tokens in [&first, &second, &repeated] {
@@ -176,7 +224,18 @@ async fn the_log_holds_no_secret_at_any_level() {
     asker.sign_in("ada", wrong).await;
     asker.sign_in(wrong, wrong).await;
     for (_, secret) in secrets.clone() {
-        for name in ["username", "client_id", "scope", "resource", "token", "token_type_hint", "client_secret", "grant_type", "refresh_token", "x"] {
+        for name in [
+            "username",
+            "client_id",
+            "scope",
+            "resource",
+            "token",
+            "token_type_hint",
+            "client_secret",
+            "grant_type",
+            "refresh_token",
+            "x",
+        ] {
             let mut form = vec![("grant_type", "password"), ("username", "nobody"), ("password", wrong)];
             form.retain(|(given, _)| *given != name);
             form.push((name, &secret));
@@ -201,12 +260,32 @@ async fn the_log_holds_no_secret_at_any_level() {
             asker.http.get(nowhere),
             asker.http.get(format!("{}/v1/me", asker.url)).bearer_auth(&secret),
             asker.http.get(format!("{}/v1/me", asker.url)).header("authorization", plain.clone()),
-            asker.http.get(format!("{}/v1/me", asker.url)).header("cookie", plain.clone()).header("x-forwarded-for", plain.clone()),
-            asker.http.get(format!("{}/healthz", asker.url)).header("user-agent", plain.clone()).header("referer", plain),
-            asker.http.post(format!("{}/v1/users", asker.url)).bearer_auth(&admin.access).json(&json!({"name": secret, "password": secret})),
-            asker.http.post(format!("{}/v1/users", asker.url)).bearer_auth(&admin.access).json(&json!({ secret.clone(): secret })),
+            asker
+                .http
+                .get(format!("{}/v1/me", asker.url))
+                .header("cookie", plain.clone())
+                .header("x-forwarded-for", plain.clone()),
+            asker
+                .http
+                .get(format!("{}/healthz", asker.url))
+                .header("user-agent", plain.clone())
+                .header("referer", plain),
+            asker
+                .http
+                .post(format!("{}/v1/users", asker.url))
+                .bearer_auth(&admin.access)
+                .json(&json!({"name": secret, "password": secret})),
+            asker
+                .http
+                .post(format!("{}/v1/users", asker.url))
+                .bearer_auth(&admin.access)
+                .json(&json!({ secret.clone(): secret })),
             asker.http.post(format!("{}/v1/users", asker.url)).bearer_auth(&admin.access).body(secret.clone()),
-            asker.http.post(format!("{}/v1/me/password", asker.url)).bearer_auth(&admin.access).json(&json!({"old": secret, "new": "x"})),
+            asker
+                .http
+                .post(format!("{}/v1/me/password", asker.url))
+                .bearer_auth(&admin.access)
+                .json(&json!({"old": secret, "new": "x"})),
         ] {
             let heard = asker.send(request).await;
             assert!(heard.status < 500, "{heard:?}");
@@ -227,7 +306,10 @@ async fn the_log_holds_no_secret_at_any_level() {
 
     let log = fs::read_to_string(data.with_extension("log")).unwrap();
     let answered = log.lines().filter(|line| line.contains("\"answered\"")).count();
-    assert!(answered >= requests && log.contains("\"DEBUG\"") && log.contains("gatemint::audit"), "{answered} of {requests}");
+    assert!(
+        answered >= requests && log.contains("\"DEBUG\"") && log.contains("gatemint::audit"),
+        "{answered} of {requests}"
+    );
     let encode = |secret: &str| crate::support::encode_form(&[("", secret)])[1..].to_owned();
     let mut looked_for = 0;
     for (what, secret) in &secrets {
@@ -243,5 +325,8 @@ async fn the_log_holds_no_secret_at_any_level() {
         let found = log.lines().find(|line| line.contains(text));
         assert!(found.is_none(), "{text} is in the log: {}", found.unwrap_or_default());
     }
-    println!("counted: {} log lines of {answered} requests at trace, {looked_for} secrets and parts looked for, 0 found", log.lines().count());
+    println!(
+        "counted: {} log lines of {answered} requests at trace, {looked_for} secrets and parts looked for, 0 found",
+        log.lines().count()
+    );
 }
