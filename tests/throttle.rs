@@ -139,7 +139,7 @@ async fn after_the_allowance_each_guess_waits_twice_as_long_and_a_quiet_hour_hal
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
     guess(&test, HOME, "ada", PASSWORD).await.tokens();
     // 17 failures: two quiet hours leave 4, so one more is free.
-    test.clock.advance(Duration::from_secs(2 * 3600));
+    test.clock.advance(Duration::from_hours(2));
     assert!(is_wrong(&guess(&test, &next(), "ada", WRONG).await));
     assert_eq!(assert_throttled(&guess(&test, &next(), "ada", WRONG).await), 1);
     println!("counted: 12 waits {waits:?} s, 36 guesses, the owner in at home");
@@ -182,7 +182,7 @@ async fn an_unknown_name_costs_the_same_round_trips_and_the_same_hash() {
     for n in 0..60_u32 {
         let known = n % 2 == 0;
         // Whatever was remembered of earlier ones is forgotten by then.
-        test.clock.advance(Duration::from_secs(6 * 3600));
+        test.clock.advance(Duration::from_hours(6));
         test.service
             .keys
             .public(test.service.now(), test.service.entropy.as_ref(), test.service.store.as_ref())
@@ -274,7 +274,7 @@ async fn an_attempt_whose_process_dies_is_a_failure_a_minute_later() {
     assert_eq!(assert_throttled(&guess(&test, &stranger(8), "ada", WRONG).await), 2);
 
     // The right password whose session could not be written: it may be tried again, and it is not known at this address.
-    test.clock.advance(Duration::from_secs(3 * 3600));
+    test.clock.advance(Duration::from_hours(3));
     for _ in 0..3 {
         test.store.fail([None, Some(Fault::Refused)]);
         let answer = guess(&test, HOME, "ada", PASSWORD).await;
@@ -324,7 +324,7 @@ struct Proxy {
 
 impl Proxy {
     fn new() -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         Self { http }
     }
 
