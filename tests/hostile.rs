@@ -65,7 +65,7 @@ struct Heard {
 
 impl Asker {
     fn new(serve: &Serve) -> Self {
-        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(std::time::Duration::from_mins(1)).build().unwrap();
         Self { http, url: serve.url.clone() }
     }
 

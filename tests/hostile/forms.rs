@@ -319,9 +319,9 @@ async fn a_repeated_parameter_and_a_control_character_are_named() {
         for parameter in PARAMETERS {
             let twice = format!("{}&{parameter}=a&{parameter}=a", encode_form(form));
             let answer = post(&test, path, Some(FORM), twice).await;
-            let text = format!("Repeated parameter: {parameter}");
+            let named = format!("Repeated parameter: {parameter}");
             // The first of two faults is told; a parameter that the form had already is the same fault.
-            assert_eq!(answer.refusal(), (400, "invalid_request", text.as_str()), "{path}");
+            assert_eq!(answer.refusal(), (400, "invalid_request", named.as_str()), "{path}");
             tried += 1;
         }
     }
@@ -330,8 +330,8 @@ async fn a_repeated_parameter_and_a_control_character_are_named() {
         for parameter in PARAMETERS.into_iter().chain(["resource", "audience"]) {
             for value in [format!("{control}"), format!("a{control}b"), format!("{control}a"), format!("a{control}")] {
                 let answer = test.form("/oauth2/token", &[(parameter, &value)]).await;
-                let text = format!("Control character in parameter: {parameter}");
-                assert_eq!(answer.refusal(), (400, "invalid_request", text.as_str()), "{control:?}");
+                let named = format!("Control character in parameter: {parameter}");
+                assert_eq!(answer.refusal(), (400, "invalid_request", named.as_str()), "{control:?}");
                 tried += 1;
             }
         }

@@ -17,6 +17,8 @@ use super::{FORM, assert_dressed, still_works};
 use crate::support::{Answer, ISSUER, TestService, encode_form};
 
 const INVALID: (u16, &str, &str) = (400, "invalid_grant", "Invalid refresh token");
+/// Of base64url.
+const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const ENDED: (u16, &str, &str) = (400, "invalid_grant", "Session ended");
 
 fn bytes_of(token: &str) -> Vec<u8> {
@@ -95,14 +97,13 @@ async fn a_refresh_token_has_one_spelling() {
         generations += 1;
     }
     let token = tokens.refresh.clone();
-    let text = body(&token);
-    assert_eq!(text.len(), 94);
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let last = ALPHABET.iter().position(|c| *c == *text.as_bytes().last().unwrap()).unwrap();
+    let encoded = body(&token);
+    assert_eq!(encoded.len(), 94);
+    let last = ALPHABET.iter().position(|c| *c == *encoded.as_bytes().last().unwrap()).unwrap();
     assert_eq!(last % 16, 0, "70 bytes leave four bits");
     let mut spellings: Vec<String> =
-        (1..16).map(|stray| format!("gmr_{}{}", &text[..93], char::from(ALPHABET[last + stray]))).collect();
-    let standard = text.replace('-', "+").replace('_', "/");
+        (1..16).map(|stray| format!("gmr_{}{}", &encoded[..93], char::from(ALPHABET[last + stray]))).collect();
+    let standard = encoded.replace('-', "+").replace('_', "/");
     spellings.extend([
         format!("{token}="),
         format!("{token}=="),
@@ -113,28 +114,28 @@ async fn a_refresh_token_has_one_spelling() {
         token[..token.len() - 2].to_owned(),
         token[..50].to_owned(),
         format!("gmr_{standard}"),
-        format!("gmr_{}", text.replacen('-', "+", 1)),
-        format!("gmr_{}", text.replacen('_', "/", 1)),
+        format!("gmr_{}", encoded.replacen('-', "+", 1)),
+        format!("gmr_{}", encoded.replacen('_', "/", 1)),
         format!(" {token}"),
         format!("{token} "),
-        format!("gmr_ {text}"),
+        format!("gmr_ {encoded}"),
         format!("{}\t{}", &token[..40], &token[40..]),
         format!("{} {}", &token[..40], &token[40..]),
         format!("{token}\u{a0}"),
         format!("\u{feff}{token}"),
-        text.clone(),
-        format!("GMR_{text}"),
-        format!("gmr-{text}"),
-        format!("gmr{text}"),
-        format!("gmr_gmr_{text}"),
-        format!("gm_{text}"),
-        format!("gmr__{text}"),
-        format!("gmc_{text}"),
+        encoded.clone(),
+        format!("GMR_{encoded}"),
+        format!("gmr-{encoded}"),
+        format!("gmr{encoded}"),
+        format!("gmr_gmr_{encoded}"),
+        format!("gm_{encoded}"),
+        format!("gmr__{encoded}"),
+        format!("gmc_{encoded}"),
         format!("Bearer {token}"),
         format!("\"{token}\""),
-        format!("gmr_{}", text.to_uppercase()),
-        format!("gmr_{}", text.to_lowercase()),
-        format!("gmr_{}", text.replace('-', "－")),
+        format!("gmr_{}", encoded.to_uppercase()),
+        format!("gmr_{}", encoded.to_lowercase()),
+        format!("gmr_{}", encoded.replace('-', "－")),
         "gmr_".into(),
         "g".into(),
         "gmr".into(),
@@ -550,7 +551,6 @@ async fn an_access_token_with_another_claim_is_worth_nothing_even_if_we_signed_i
     ] {
         cases.push((what.into(), token));
     }
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let last = ALPHABET.iter().position(|c| *c == *signature.as_bytes().last().unwrap()).unwrap();
     for stray in 1..16 {
         let token = format!("{head}.{body}.{}{}", &signature[..85], char::from(ALPHABET[last ^ stray]));

@@ -48,7 +48,7 @@ fn what_is_no_http_or_says_two_things_at_once_is_refused_and_the_service_goes_on
         assert_eq!(
             statuses(&say(&serve, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false)),
             [200]
-        )
+        );
     };
     healthy();
     let form = "Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
@@ -159,8 +159,7 @@ fn what_is_no_http_or_says_two_things_at_once_is_refused_and_the_service_goes_on
     assert!(!log.contains("panicked"), "{log}");
     assert!(serve.terminate().success());
     println!(
-        "counted: {} connections with garbage or two framings, 0 smuggled requests, 0 crashes; 100 pipelined answered",
-        tried
+        "counted: {tried} connections with garbage or two framings, 0 smuggled requests, 0 crashes; 100 pipelined answered"
     );
 }
 

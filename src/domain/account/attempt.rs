@@ -7,7 +7,10 @@ use std::{net::IpAddr, time::Duration};
 
 use aws_lc_rs::hmac;
 
-use super::throttle::{AddressThrottle, NameThrottle, Tag};
+use super::{
+    Comer,
+    throttle::{AddressThrottle, NameThrottle, Tag},
+};
 use crate::{
     clock::Timestamp,
     domain::{Refusal, RefusalKind, Service, ids::random_id},
@@ -58,6 +61,12 @@ impl Attempts {
         self.name_row = decode(name)?;
         self.address_row = decode(address)?;
         Ok(())
+    }
+
+    /// Whether the address is known for the name.
+    pub fn comer(&self, now: Timestamp) -> Comer {
+        let known = self.name_row.as_ref().is_some_and(|row| row.record.knows(now, &self.address));
+        if known { Comer::Known } else { Comer::Stranger }
     }
 
     /// Reserves an attempt: one conditional write, or none if it is refused.

@@ -13,16 +13,28 @@ use crate::domain::{Refusal, Secret};
 
 /// How many may wait for each thread that hashes. At 20 ms a hash the last of them waits about 1.3 s.
 const WAITING_PER_THREAD: usize = 64;
+/// How many more may wait of those who are not strangers, so that a flood of strangers does not keep them out.
+const KEPT_PER_THREAD: usize = 16;
 
 /// The queue before the hashing threads is full: try again in a second.
 #[derive(Clone, Copy, Debug)]
 pub struct HashingQueueFull;
+
+/// Who wants something hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comer {
+    /// Anybody.
+    Stranger,
+    /// Somebody with an access token, or at an address that is known for the name.
+    Known,
+}
 
 /// The hashing threads.
 #[derive(Clone)]
 pub struct Hashing {
     threads: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    kept: Arc<Semaphore>,
     spare: Arc<Mutex<Vec<Memory>>>,
 }
 
@@ -39,6 +51,7 @@ impl Hashing {
         Self {
             threads: Arc::new(Semaphore::new(threads)),
             places: Arc::new(Semaphore::new(threads * (WAITING_PER_THREAD + 1))),
+            kept: Arc::new(Semaphore::new(threads * KEPT_PER_THREAD)),
             spare: Arc::default(),
         }
     }
@@ -47,8 +60,15 @@ impl Hashing {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn admit(&self) -> Result<Place, HashingQueueFull> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| HashingQueueFull)?;
+    pub fn admit(&self, comer: Comer) -> Result<Place, HashingQueueFull> {
+        let kept = match comer {
+            Comer::Known => self.kept.clone().try_acquire_owned().ok(),
+            Comer::Stranger => None,
+        };
+        let place = match kept {
+            Some(place) => place,
+            None => self.places.clone().try_acquire_owned().map_err(|_| HashingQueueFull)?,
+        };
         Ok(Place { hashing: self.clone(), _place: place })
     }
 

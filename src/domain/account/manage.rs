@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Account, AccountName, NamespaceOwner, PasswordHash, attempt::Attempts};
+use super::{Account, AccountName, Comer, NamespaceOwner, PasswordHash, attempt::Attempts};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -63,7 +63,7 @@ fn parse_roles(roles: &[String]) -> Result<Vec<Role>, Refusal> {
 
 async fn hash(service: &Service, password: Secret<Vec<u8>>) -> Result<PasswordHash, Refusal> {
     service.policy.password.check(password.expose())?;
-    service.hashing.admit()?.hash(password, service.entropy.bytes()).await
+    service.hashing.admit(Comer::Known)?.hash(password, service.entropy.bytes()).await
 }
 
 /// Judges a new account and hashes its password; nothing is written yet.
@@ -248,7 +248,7 @@ pub async fn change_own_password(
     address: IpAddr,
 ) -> Result<(), Refusal> {
     service.policy.password.check(new.expose())?;
-    let place = service.hashing.admit()?;
+    let place = service.hashing.admit(Comer::Known)?;
     let ring = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
     let name = caller.account.record.name.clone();
     let mut attempts = Attempts::new(&ring.active(now).key, name.as_str(), address);

@@ -145,6 +145,11 @@ impl NameThrottle {
         Self { name, strangers: Counter::default(), pending: Vec::new(), known: Vec::new(), touched: Timestamp(0) }
     }
 
+    /// Whether the right password was given at this address within the last 30 days.
+    pub fn knows(&self, now: Timestamp, address: &Tag) -> bool {
+        self.known.iter().any(|known| known.address == *address && now.since(known.at) < KNOWN_FOR)
+    }
+
     /// Reserves an attempt, or says how long to wait.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         GrantRefusal, Secret, Service,
-        account::{Account, Place, attempt::Attempts},
+        account::{Account, attempt::Attempts},
         client::Client,
         ids::{AccountKey, SessionId},
         session::{Generation, Session},
@@ -24,7 +24,6 @@ const WRONG: &str = "Invalid user credentials";
 pub(super) struct Prepared {
     username: String,
     password: Secret<Vec<u8>>,
-    place: Place,
     attempts: Attempts,
     account: Option<Row<Account>>,
     pepper: u8,
@@ -37,11 +36,10 @@ pub(super) async fn prepare(
     password: Secret<Vec<u8>>,
     address: IpAddr,
 ) -> Result<Prepared, GrantRefusal> {
-    let place = service.hashing.admit().map_err(crate::domain::Refusal::from)?;
     let ring = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
     let pepper = ring.active(now);
     let attempts = Attempts::new(&pepper.key, &username, address);
-    Ok(Prepared { username, password, place, attempts, account: None, pepper: pepper.id })
+    Ok(Prepared { username, password, attempts, account: None, pepper: pepper.id })
 }
 
 impl Prepared {
@@ -65,13 +63,14 @@ impl Prepared {
         asked: Option<&str>,
     ) -> Result<(Holder, Scope), GrantRefusal> {
         let scope = Scope::granted(asked, &client.scopes)?;
+        let place = service.hashing.admit(self.attempts.comer(now)).map_err(crate::domain::Refusal::from)?;
         let attempt = self.attempts.reserve(service, now).await?;
 
         let hash = self.account.as_ref().map(|row| row.record.password.clone());
         // Only a name that exists is logged: what was typed may have been a password.
         let name = self.account.as_ref().map(|row| row.record.name.to_string());
         let salt = service.entropy.bytes();
-        let (matches, renewed) = self.place.judge_and_renew(hash, self.password, Some(salt)).await?;
+        let (matches, renewed) = place.judge_and_renew(hash, self.password, Some(salt)).await?;
         // An unknown user never matches, so this is the one refusal for both.
         let Some(row) = self.account.filter(|_| matches) else {
             attempt.book_failure(service, now).await;
