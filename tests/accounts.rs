@@ -110,7 +110,7 @@ async fn me_is_who_asks_and_only_the_right_old_password_sets_a_new_one() {
     assert_eq!((&me.json["name"], &me.json["roles"]), (&json!("ada"), &json!(["analysts"])));
 
     let change = async |body: Value| test.v1(Method::POST, "/v1/me/password", &ada.access, Some(body)).await;
-    assert_problem(&change(json!({"old": PASSWORD, "new": "short"})).await, 422, Some("password"));
+    assert_problem(&change(json!({"old": PASSWORD, "new": "short"})).await, 422, Some("new"));
     assert_problem(&change(json!({"old": "not the old password", "new": OTHER})).await, 403, Some("old"));
     for malformed in [json!({"old": PASSWORD}), json!({"old": PASSWORD, "new": 7}), json!([]), json!({"odl": 1})] {
         let answer = change(malformed).await;

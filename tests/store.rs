@@ -578,6 +578,10 @@ mod sqlite_file {
 
         fs::write(&path, "").unwrap();
         assert!(SqliteStore::open(&path).unwrap_err().to_string().contains("it is empty"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let exposed = SqliteStore::create(&path).unwrap_err();
+        assert!(exposed.to_string().contains("chmod 600"), "{exposed}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         SqliteStore::create(&path).unwrap();
         SqliteStore::open(&path).unwrap();
         let directory = SqliteStore::create(path.parent().unwrap()).unwrap_err();

@@ -10,14 +10,12 @@ use crate::{
 /// Who the audit events name.
 pub(super) const OPERATOR: &str = "operator";
 
-/// The service on the store that `--data` or the settings name. Audit events go to stderr only if asked for.
+/// The service on the store that `--data` or the settings name. Audit events go to stderr, as those of `serve` do.
 ///
 /// # Errors
 /// No store is named; it cannot be opened; it was never started.
 pub(super) async fn store(settings: &Settings) -> Result<Service, CliError> {
     let place = Place::of_settings(settings)?.ok_or(WiringError::NoStore)?;
-    if settings.log.is_some() {
-        super::output::start_log(settings)?;
-    }
+    super::output::start_log(settings, "gatemint::audit=info,warn")?;
     Ok(wiring::existing(settings, &place).await?)
 }

@@ -21,10 +21,15 @@ pub(super) fn aside(text: &str) {
 
 /// An error, with what caused it.
 pub(super) fn error(text: &str, cause: Option<&str>) {
-    aside(&format!("gatemint: {text}"));
+    aside(&format!("gatemint: {}", harmless(text)));
     if let Some(cause) = cause {
-        aside(&format!("  because: {cause}"));
+        aside(&format!("  because: {}", harmless(cause)));
     }
+}
+
+/// The text without what a terminal would obey: names and paths in it may be anybody's choice.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A value as JSON.
@@ -55,12 +60,12 @@ pub(super) fn sheet(rows: &[(&str, String)]) {
     }
 }
 
-/// Starts the log on stderr: for eyes on a terminal, else JSON.
+/// Starts the log on stderr: for eyes on a terminal, else JSON. `usual` is the filter unless another one is set.
 ///
 /// # Errors
 /// The filter cannot be read.
-pub(super) fn start_log(settings: &Settings) -> Result<(), CliError> {
-    let filter = settings.log.as_deref().unwrap_or("info");
+pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError> {
+    let filter = settings.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         CliError::Usage(format!("GATEMINT_LOG is not a filter: {error}; e.g. info or gatemint=debug"))
     })?;

@@ -7,7 +7,10 @@ use clap::Args;
 use zeroize::Zeroize;
 
 use super::{CliError, Global};
-use crate::{domain::Secret, entropy::Entropy};
+use crate::{
+    domain::{Secret, Service},
+    entropy::Entropy,
+};
 
 /// More than a password may have, so that one that is too long is refused as such.
 const MOST: u64 = 4096;
@@ -40,9 +43,9 @@ impl NewPassword {
     ///
     /// # Errors
     /// Nothing was given and nobody can be asked; two entries differ.
-    pub(super) fn get(self, global: &Global, entropy: &dyn Entropy) -> Result<Chosen, CliError> {
+    pub(super) fn get(self, global: &Global, service: &Service) -> Result<Chosen, CliError> {
         if self.generate {
-            let made = generate(entropy);
+            let made = generate(service.entropy.as_ref(), service.policy.password.min_bytes);
             return Ok((Secret::new(made.expose().clone().into_bytes()), Some(made)));
         }
         if self.password_stdin {
@@ -62,11 +65,16 @@ impl NewPassword {
     }
 }
 
-/// 144 random bits in letters that need no quoting.
-pub(super) fn generate(entropy: &dyn Entropy) -> Secret<String> {
-    let mut bytes = entropy.bytes::<18>();
-    let text = URL_SAFE_NO_PAD.encode(bytes);
-    bytes.zeroize();
+/// 144 random bits or more in letters that need no quoting, at least `min` of them.
+pub(super) fn generate(entropy: &dyn Entropy, min: usize) -> Secret<String> {
+    const PIECE: usize = 18;
+    let pieces = min.div_ceil(PIECE * 4 / 3).max(1);
+    let mut text = String::with_capacity(pieces * PIECE * 4 / 3);
+    for _ in 0..pieces {
+        let mut bytes = entropy.bytes::<PIECE>();
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        bytes.zeroize();
+    }
     Secret::new(text)
 }
 

@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use super::{CliError, output, password};
 use crate::{
     domain::{
-        Secret, Service,
+        RefusalKind, Secret, Service,
         birth::{self, Born},
     },
     http::{self, Function, Options},
@@ -37,7 +37,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, settings: Settings) -> Result<(), CliError> {
-        output::start_log(&settings)?;
+        output::start_log(&settings, "info")?;
         let place = match Place::of_settings(&settings)? {
             Some(place) => place,
             None => Place::of_data(Path::new(".gatemint")),
@@ -64,7 +64,16 @@ impl Serve {
                 service.policy.issuer = recorded.issuer;
             }
         } else {
-            birth::make_keys(&service).await?;
+            // Keys that are missing now were lost: new ones in their place would fit nothing that was signed, and would
+            // lie where the old ones have to be put back.
+            service.ready(true).await.map_err(|refusal| {
+                let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+                CliError::Failed(format!(
+                    "{} was started before, and cannot be started again: {cause}; put store and vault back together \
+                     from one backup",
+                    place.name()
+                ))
+            })?;
         }
         greet(&service, address, &here, &place, first_password.as_deref());
 
@@ -166,7 +175,15 @@ async fn first_start(service: &Service, file: &Path) -> Result<Born, CliError> {
     if let Some(born) = recorded().await? {
         return Ok(born);
     }
-    birth::bear(service, first_password_in(file, &turn, service).map_err(failed)?).await?;
+    let password = first_password_in(file, &turn, service).map_err(failed)?;
+    birth::bear(service, password).await.map_err(|refusal| match refusal.kind {
+        RefusalKind::Invalid => CliError::Failed(format!(
+            "what is in {} cannot be the first password: {}; mend it (without a line end) or remove it",
+            file.display(),
+            refusal.text
+        )),
+        _ => refusal.into(),
+    })?;
     recorded().await?.ok_or_else(|| CliError::Failed("the first start was not recorded; start again".into()))
 }
 
@@ -176,7 +193,7 @@ fn first_password_in(file: &Path, directory: &fs::File, service: &Service) -> st
     // written over by nobody else, since starts take turns.
     let draft = file.with_extension("new");
     if !file.try_exists()? {
-        let made = password::generate(service.entropy.as_ref());
+        let made = password::generate(service.entropy.as_ref(), service.policy.password.min_bytes);
         let mut options = fs::OpenOptions::new();
         let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         new.write_all(made.expose().as_bytes())?;

@@ -141,7 +141,7 @@ impl User {
         let now = service.now();
         match self {
             Self::Create { name, email, roles, namespace, password } => {
-                let (password, made) = password.get(global, service.entropy.as_ref())?;
+                let (password, made) = password.get(global, &service)?;
                 let new = NewAccount { name, namespace, email, roles, enabled: true, password };
                 let account = manage::create(&service, now, new, OPERATOR).await?;
                 let shown = made.map(|made| made.expose().clone());
@@ -169,7 +169,7 @@ impl User {
             Self::Get { name } => View::of(&manage::get(&service, now, &name).await?.record).show(global),
             Self::Set { name, email, roles, no_roles, password } => {
                 let (password, made) = if password.is_given() {
-                    let (password, made) = password.get(global, service.entropy.as_ref())?;
+                    let (password, made) = password.get(global, &service)?;
                     (Some(password), made)
                 } else {
                     (None, None)

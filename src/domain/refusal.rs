@@ -186,11 +186,6 @@ impl GrantRefusal {
         Self::new(GrantError::InvalidClient, "Invalid client or Invalid client credentials")
     }
 
-    /// Too many attempts; again after this long.
-    pub fn throttled(after: Duration) -> Self {
-        Self::new(GrantError::Throttled(after), "Too many attempts; try again later")
-    }
-
     /// Store or keys are away.
     pub fn unavailable(source: impl Into<Source>) -> Self {
         Self {

@@ -110,12 +110,17 @@ impl Service {
     /// `Unavailable`.
     pub async fn ready(&self, signs: bool) -> Result<(), Refusal> {
         let now = self.now();
-        self.read::<super::key::PublicKeys>(now, super::key::PublicKeys::row())
+        let published = self
+            .read::<super::key::PublicKeys>(now, super::key::PublicKeys::row())
             .await?
             .ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))?;
         if signs {
-            self.keys.private(now, self.entropy.as_ref(), self.vault.as_ref()).await?;
-            self.keys.peppers(now, self.entropy.as_ref(), self.vault.as_ref()).await?;
+            // From the vault itself, not from memory, which would go on for a day.
+            super::key::read_key_set(self.vault.as_ref())
+                .await?
+                .signer(now, &published.record)
+                .ok_or_else(|| Refusal::unavailable("no key signs at this moment that keys#jwks lists"))?;
+            super::key::read_peppers(self.vault.as_ref()).await?;
         }
         Ok(())
     }

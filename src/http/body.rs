@@ -1,28 +1,37 @@
 //! Bodies: bounded before they are parsed, and parsed strictly.
 
-use axum::body::Body;
-use bytes::Bytes;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
 
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadBody {
     /// Over [`MAX_BODY`].
     TooLarge,
-    /// The connection ended in the middle, or the framing is wrong.
+    /// The connection ended in the middle, it took too long, or the framing is wrong.
     Broken,
 }
 
 /// Reads a body whole.
-pub(super) async fn read(body: Body) -> Result<Bytes, BadBody> {
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(BadBody::TooLarge),
-        Err(_) => Err(BadBody::Broken),
+pub(super) async fn read(body: Body) -> Result<Vec<u8>, BadBody> {
+    // What says that it is too large is not waited for.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(BadBody::TooLarge);
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
+        // Without a copy where it came in one piece: whoever wraps the result wipes what was read.
+        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BadBody::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BadBody::Broken),
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use tracing::Instrument;
 
@@ -30,8 +30,9 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     // The route's pattern, never the path: a path may hold an id, and a query string may hold anything.
     let route = request.extensions().get::<MatchedPath>().map_or("(none)".to_owned(), |path| path.as_str().to_owned());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", request.id = %id);
-    let mut response = async {
+    let span = tracing::info_span!("request", request.id = %id, client.address = %address);
+    // On a task of its own: what was begun is finished, booked and logged, even if the client hangs up meanwhile.
+    let answering = async move {
         let response = next.run(request).await;
         let status = response.status();
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -39,14 +40,16 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
             target: "gatemint::request",
             {
                 http.method = %method, http.route = route, http.status = status.as_u16(),
-                http.duration_us = took, client.address = %address
+                http.duration_us = took
             },
             "answered"
         );
         response
-    }
-    .instrument(span)
-    .await;
+    };
+    let mut response = tokio::spawn(answering.instrument(span)).await.unwrap_or_else(|error| {
+        tracing::error!(cause = %error, "a request was not answered");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    });
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);

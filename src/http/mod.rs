@@ -112,7 +112,9 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
     let mut routes = ours;
     if function.serves(Function::Discovery) {
         // Public by nature: any page may read keys and discovery documents.
-        routes = routes.merge(oauth::discovery().layer(CorsLayer::new().allow_origin(tower_http::cors::Any)));
+        routes = routes
+            .merge(oauth::discovery().layer(CorsLayer::new().allow_origin(tower_http::cors::Any)))
+            .merge(oauth::health());
     }
     routes
         .fallback(|| async { v1::problem(StatusCode::NOT_FOUND, "there is nothing at this path") })

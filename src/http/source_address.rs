@@ -25,12 +25,13 @@ pub(super) fn of<B>(request: &Request<B>, trusted_proxies: usize) -> IpAddr {
     if trusted_proxies == 0 {
         return peer;
     }
-    let forwarded: Vec<&str> = request
-        .headers()
-        .get_all("x-forwarded-for")
+    // Whatever bytes a client puts into its own entries, the number of entries stays what the proxies made it.
+    let lines: Vec<_> =
+        request.headers().get_all("x-forwarded-for").iter().map(axum::http::HeaderValue::as_bytes).collect();
+    let forwarded: Vec<String> = lines
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(|entry| String::from_utf8_lossy(entry).into_owned())
         .collect();
     let entry = forwarded.len().checked_sub(trusted_proxies).and_then(|at| forwarded.get(at)).map(|entry| entry.trim());
     entry

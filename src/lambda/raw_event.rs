@@ -150,8 +150,10 @@ fn headers(event: &Map<String, Value>) -> Result<HeaderMap, Refused> {
                     .and_then(|value| HeaderValue::from_str(value).ok())
                     .ok_or(Refused::Malformed("a header's value is not a header value"))?;
                 // API Gateway joins repeated headers, so two spellings of one name are somebody's trick.
-                if headers.insert(name, value).is_some() {
-                    return Err(Refused::Malformed("a header is there twice"));
+                match headers.try_insert(name, value) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => return Err(Refused::Malformed("a header is there twice")),
+                    Err(_) => return Err(Refused::Malformed("there are too many headers")),
                 }
             }
         }

@@ -59,6 +59,11 @@ pub struct UnreadableRow {
     reason: String,
 }
 
+/// Where a body is wrong: the parser's own words may quote what it read, a password hash for example.
+fn place(error: &serde_json::Error) -> String {
+    format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
+}
+
 /// Reads a record back from its row.
 ///
 /// # Errors
@@ -69,13 +74,13 @@ pub fn decode<T: Record>(item: Option<Item>) -> Result<Option<Row<T>>, StoreErro
     let unreadable = |reason: String| {
         StoreError::new(UnreadableRow { partition: item.key.partition.clone(), sort: item.key.sort.clone(), reason })
     };
-    let stored: Stored = serde_json::from_str(&item.body).map_err(|error| unreadable(error.to_string()))?;
+    let stored: Stored = serde_json::from_str(&item.body).map_err(|error| unreadable(place(&error)))?;
     let body = if stored.v == T::FORMAT {
         stored.record
     } else {
         T::upgrade(stored.v, stored.record)
             .ok_or_else(|| unreadable(format!("format {} is not known, this version writes {}", stored.v, T::FORMAT)))?
     };
-    let record = serde_json::from_value(body).map_err(|error| unreadable(error.to_string()))?;
+    let record = serde_json::from_value(body).map_err(|error| unreadable(place(&error)))?;
     Ok(Some(Row { record, version: item.version }))
 }

@@ -327,7 +327,7 @@ async fn a_repeated_parameter_and_a_control_character_are_named() {
     }
     let controls = (0..=0x1f).chain(0x7f..=0x9f).filter_map(char::from_u32).filter(|c| *c != '\t');
     for control in controls.collect::<Vec<_>>() {
-        for parameter in PARAMETERS.into_iter().chain(["resource", "audience"]) {
+        for parameter in PARAMETERS.into_iter().chain(["resource"]) {
             for value in [format!("{control}"), format!("a{control}b"), format!("{control}a"), format!("a{control}")] {
                 let answer = test.form("/oauth2/token", &[(parameter, &value)]).await;
                 let named = format!("Control character in parameter: {parameter}");

@@ -6,6 +6,7 @@ use crate::{
         Refusal, Secret, Service,
         account::Account,
         client::Client,
+        grant::Scope,
         ids::{AccountKey, SessionId},
         key::jwt::{AccessClaims, BadToken, Kind, Unverified},
         session::Session,
@@ -102,6 +103,8 @@ pub struct Caller {
     pub account: Row<Account>,
     /// The session whose access token was shown.
     pub session: Row<Session>,
+    /// What the token is good for.
+    scope: Scope,
 }
 
 /// Judges the access token that a request to our own resources carries: its audience must have the issuer, and its
@@ -119,17 +122,28 @@ pub async fn caller(service: &Service, now: Timestamp, token: Option<Secret<Stri
         .filter(|standing| standing.claims.aud.contains(&service.policy.issuer))
         .ok_or_else(|| Refusal::unauthenticated("the access token is not valid here, or no longer"))?;
     match standing.holder {
-        Holder::Account { account, session } => Ok(Caller { account: *account, session: *session }),
+        Holder::Account { account, session } => {
+            let scope = Scope::of_claim(&standing.claims.scope);
+            Ok(Caller { account: *account, session: *session, scope })
+        }
         Holder::Client(_) => Err(Refusal::forbidden("a client's own token has no account")),
     }
 }
 
 impl Caller {
+    /// Whether an admin asks, with a token that was not narrowed to less than her roles.
+    pub fn is_admin(&self) -> bool {
+        self.account.record.is_admin() && self.scope.has("roles")
+    }
+
     /// Refuses everybody but admins.
     ///
     /// # Errors
     /// `Forbidden`.
     pub fn require_admin(&self) -> Result<(), Refusal> {
-        if self.account.record.is_admin() { Ok(()) } else { Err(Refusal::forbidden("only admins may do this")) }
+        if self.is_admin() {
+            return Ok(());
+        }
+        Err(Refusal::forbidden("only admins may do this, with a token whose scope has roles"))
     }
 }

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::PasswordHash;
 use crate::{
     clock::Timestamp,
-    domain::ids::{AccountKey, Email, Epoch, Name, Role, Uid},
+    domain::{
+        grant::Scope,
+        ids::{AccountKey, Email, Epoch, Name, Role, Uid},
+    },
     store::{Key, Record},
 };
 
@@ -40,6 +43,13 @@ impl Account {
     /// Where the account of that name is.
     pub fn key_of(account: AccountKey) -> Key {
         Key::new(format!("account#{account}"), "account")
+    }
+
+    /// What a token of that scope says of it: e-mail address and roles, each empty if the scope has not got it.
+    pub fn shown_in(&self, scope: &Scope) -> (String, Vec<String>) {
+        let email = if scope.has("email") { self.email.as_str().to_owned() } else { String::new() };
+        let roles = self.roles.iter().filter(|_| scope.has("roles")).map(|role| role.as_str().to_owned()).collect();
+        (email, roles)
     }
 
     /// Whether the row grants everything: its `admin` role, now.

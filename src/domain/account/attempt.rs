@@ -74,7 +74,9 @@ impl Attempts {
     /// # Errors
     /// `Throttled`, `Unavailable`.
     pub async fn reserve(self, service: &Service, now: Timestamp) -> Result<Attempt, Refusal> {
-        if let Some(row) = &self.address_row {
+        // Whoever shares an address with the owner must not use up what is hers: at an address that is known for the
+        // name, its own counter there is what counts.
+        if let Some(row) = self.address_row.as_ref().filter(|_| self.comer(now) == Comer::Stranger) {
             row.record.check(now).map_err(throttled)?;
         }
         let id = random_id(service.entropy.as_ref());

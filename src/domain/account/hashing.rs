@@ -83,14 +83,10 @@ impl Hashing {
             let turn = turn;
             let mut memory = hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let result = work(&mut memory);
-            // Kept only while there is a queue: 19 MiB is more than the rest of the service.
-            let mut spare = hashing.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            // Kept, one block for each thread that may hash at once. Blocks that are given back pile up in the
+            // allocator's arenas, one for every thread that ever ran this: hundreds of MiB.
+            hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
             drop(turn);
-            if hashing.threads.available_permits() == 0 {
-                spare.push(memory);
-            } else {
-                spare.clear();
-            }
             result
         })
         .await

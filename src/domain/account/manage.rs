@@ -190,7 +190,11 @@ pub async fn update(
                     None if password.is_some() => "password_set",
                     None => "account_changed",
                 };
-                tracing::info!(target: "gatemint::audit", event, user.name = %account.name, actor);
+                tracing::info!(
+                    target: "gatemint::audit", event, user.name = %account.name, actor,
+                    changed.password = password.is_some(), changed.email = email.is_some(),
+                    changed.roles = roles.is_some(), admin = account.is_admin(),
+                );
                 if password.is_some() {
                     (service.password_changed)(&account.name);
                 }
@@ -225,6 +229,7 @@ pub async fn delete(service: &Service, now: Timestamp, name: &str, actor: &str) 
         match service.commit(now, writes).await {
             Ok(_) => {
                 tracing::info!(target: "gatemint::audit", event = "account_deleted", user.name = %account.name, actor);
+                (service.password_changed)(&account.name);
                 return Ok(());
             }
             Err(CommitError::Conflict { current, .. }) => row = present(decode(current)?)?,
@@ -247,7 +252,8 @@ pub async fn change_own_password(
     new: Secret<Vec<u8>>,
     address: IpAddr,
 ) -> Result<(), Refusal> {
-    service.policy.password.check(new.expose())?;
+    let named = |refusal| Refusal { field: Some("new"), ..refusal };
+    service.policy.password.check(new.expose()).map_err(named)?;
     let place = service.hashing.admit(Comer::Known)?;
     let ring = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
     let name = caller.account.record.name.clone();

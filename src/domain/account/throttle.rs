@@ -65,6 +65,14 @@ impl Tag {
     }
 }
 
+/// How far the clocks of two machines may differ.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+
+/// Whether a clock was ahead when this was written.
+fn is_future(at: Timestamp, now: Timestamp) -> bool {
+    at > now + CLOCKS_DIFFER
+}
+
 /// Counts failures; they halve with every quiet hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counter {
@@ -82,6 +90,12 @@ impl Counter {
 
     fn today(&self, now: Timestamp) -> u32 {
         if self.day == now.0 / DAY { self.today } else { 0 }
+    }
+
+    fn forget_the_future(&mut self, now: Timestamp) {
+        if is_future(self.last, now) {
+            *self = Self::default();
+        }
     }
 
     fn book(&mut self, now: Timestamp) {
@@ -214,6 +228,13 @@ impl NameThrottle {
 
     /// Does what time has done: attempts that were never decided became failures, addresses were forgotten.
     fn settle(&mut self, now: Timestamp) {
+        // A clock that was ahead must not keep anybody out once it is right again: what it counted is forgotten.
+        self.strangers.forget_the_future(now);
+        self.pending.retain(|pending| !is_future(pending.at, now));
+        for known in &mut self.known {
+            known.at = known.at.min(now);
+            known.counter.forget_the_future(now);
+        }
         let (over, pending): (Vec<_>, Vec<_>) =
             self.pending.drain(..).partition(|pending| now.since(pending.at) > PENDING_ENDS);
         self.pending = pending;
@@ -378,6 +399,20 @@ mod tests {
         assert!(row.known.iter().all(|known| known.address != address("198.51.100.3")));
         row.settle(NOON + KNOWN_FOR);
         assert!(row.known.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_nobody_out_once_it_is_right() {
+        let (mut row, home) = (ada(), address("198.51.100.7"));
+        let ahead = NOON + Duration::from_hours(400 * 24);
+        row.give_back(ahead, &home, "");
+        for n in 0..FREE {
+            row.reserve(ahead, &home, n.to_string()).unwrap();
+            row.book_failure(ahead, &n.to_string());
+        }
+        row.clone().reserve(ahead, &home, "x".into()).unwrap_err();
+        row.clone().reserve(NOON, &home, "x".into()).unwrap();
+        assert!(row.knows(NOON, &home), "what was learned stays");
     }
 
     #[test]

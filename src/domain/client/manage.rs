@@ -26,6 +26,8 @@ pub async fn authenticate(
     id: &str,
     presented: &Presented,
 ) -> Result<Client, GrantRefusal> {
+    // What cannot be an id names no client, and is no store key either.
+    Name::parse(id, "client_id").map_err(|_| GrantRefusal::invalid_client())?;
     let row: Option<Row<Client>> = service.read(now, Client::key_of(id)).await?;
     row.map(|row| row.record)
         .or_else(|| Client::built_in(id))
@@ -130,6 +132,9 @@ pub async fn get(service: &Service, now: Timestamp, id: &str) -> Result<Client, 
 }
 
 async fn find(service: &Service, now: Timestamp, id: &str) -> Result<(Client, When), Refusal> {
+    if Name::parse(id, "id").is_err() {
+        return current(id, None);
+    }
     let row: Option<Row<Client>> = service.read(now, Client::key_of(id)).await?;
     current(id, row)
 }
@@ -198,9 +203,16 @@ pub async fn update(
         check(&client)?;
         match service.commit(now, vec![client.put(when)]).await {
             Ok(_) => {
-                let event = if patch.enabled == Some(false) { "client_disabled" } else { "client_changed" };
+                let event = match patch.enabled {
+                    Some(false) => "client_disabled",
+                    Some(true) => "client_enabled",
+                    None => "client_changed",
+                };
                 tracing::info!(
-                    target: "gatemint::audit", event, client.id = %client.id, actor, new_secret = patch.new_secret,
+                    target: "gatemint::audit", event, client.id = %client.id, actor,
+                    changed.secret = patch.new_secret, changed.grants = patch.grants.is_some(),
+                    changed.audiences = patch.audiences.is_some(), changed.scopes = patch.scopes.is_some(),
+                    introspects_all = client.introspect,
                 );
                 return Ok((client, patch.new_secret.then_some(secret)));
             }

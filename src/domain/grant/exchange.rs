@@ -9,7 +9,7 @@ use crate::{
         GrantError, GrantRefusal, Secret, Service,
         account::Account,
         client::{Client, GrantType, Presented},
-        ids::random_id,
+        ids::{Name, random_id},
         key::jwt::{AccessClaims, Audience, Kind},
         session::{RefreshToken, Session},
     },
@@ -92,6 +92,11 @@ pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, Gra
         }
         Grant::ClientCredentials => (GrantType::ClientCredentials, Prepared::ClientCredentials),
     };
+
+    // What cannot be a client's id names none, and is no store key either.
+    if Name::parse(&request.client_id, "client_id").is_err() {
+        return Err(GrantRefusal::invalid_client());
+    }
 
     // 3. One round trip: the client's row and whatever the grant needs.
     let mut keys = vec![Client::key_of(&request.client_id)];
@@ -182,6 +187,7 @@ async fn issue(
             // No access token outlives its session.
             let exp = (now + life).min(session.ends_at);
             let refresh = derive(service, now, &session).await?;
+            let (email, roles) = account.shown_in(&scope);
             let claims = AccessClaims {
                 iss: issuer,
                 sub: account.uid.to_string(),
@@ -197,12 +203,8 @@ async fn issue(
                 preferred_username: account.name.to_string(),
                 identity: account.name.to_string(),
                 namespace: account.namespace.to_string(),
-                email: if scope.has("email") { account.email.as_str().to_owned() } else { String::new() },
-                roles: if scope.has("roles") {
-                    account.roles.iter().map(|role| role.as_str().to_owned()).collect()
-                } else {
-                    Vec::new()
-                },
+                email,
+                roles,
             };
             (claims, Some((refresh, session.ends_at.since(now))))
         }

@@ -1,6 +1,6 @@
 //! Grants: the token endpoint's work (RFC 6749 §3.2).
 //!
-//! [`exchange`] is one numbered pipeline. A grant is one variant of [`Grant`] and one file that says which rows it
+//! [`exchange()`] is one numbered pipeline. A grant is one variant of [`Grant`] and one file that says which rows it
 //! needs and what it makes of them; it cannot forget a shared step.
 
 mod client_credentials;

@@ -9,7 +9,7 @@ use super::{Scope, exchange::Holder, refresh_token::ends_at};
 use crate::{
     clock::Timestamp,
     domain::{
-        GrantRefusal, Secret, Service,
+        GrantRefusal, RefusalKind, Secret, Service,
         account::{Account, attempt::Attempts},
         client::Client,
         ids::{AccountKey, SessionId},
@@ -64,11 +64,18 @@ impl Prepared {
     ) -> Result<(Holder, Scope), GrantRefusal> {
         let scope = Scope::granted(asked, &client.scopes)?;
         let place = service.hashing.admit(self.attempts.comer(now)).map_err(crate::domain::Refusal::from)?;
-        let attempt = self.attempts.reserve(service, now).await?;
-
-        let hash = self.account.as_ref().map(|row| row.record.password.clone());
         // Only a name that exists is logged: what was typed may have been a password.
         let name = self.account.as_ref().map(|row| row.record.name.to_string());
+        let attempt = self.attempts.reserve(service, now).await.inspect_err(|refusal| {
+            if matches!(refusal.kind, RefusalKind::Throttled(_)) {
+                tracing::info!(
+                    target: "gatemint::audit", event = "sign_in_refused",
+                    user.name = name, client.id = %client.id, reason = "throttled",
+                );
+            }
+        })?;
+
+        let hash = self.account.as_ref().map(|row| row.record.password.clone());
         let salt = service.entropy.bytes();
         let (matches, renewed) = place.judge_and_renew(hash, self.password, Some(salt)).await?;
         // An unknown user never matches, so this is the one refusal for both.

@@ -68,7 +68,7 @@ impl Prepared {
         if !row.record.is_upheld_by(Some(&account), Some(client)) {
             return Err(GrantRefusal::invalid_grant(ENDED));
         }
-        let scope = row.record.scope.narrowed(asked)?;
+        let scope = row.record.scope.still_allowed(&client.scopes).narrowed(asked)?;
 
         for _ in 0..ROUNDS {
             let session = row.record;

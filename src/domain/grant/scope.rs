@@ -37,6 +37,13 @@ impl Scope {
         Ok(asked)
     }
 
+    /// What is left of a session's scope when its client may have these of its own.
+    #[must_use]
+    pub fn still_allowed(&self, also_allowed: &[String]) -> Self {
+        let allowed = |one: &&String| STANDARD.contains(&one.as_str()) || also_allowed.contains(one);
+        Self(self.0.iter().filter(allowed).cloned().collect())
+    }
+
     /// What one access token of a session is good for: what was asked, if the session has all of it; else everything
     /// (RFC 6749 §6).
     ///
@@ -51,6 +58,11 @@ impl Scope {
             return Ok(asked);
         }
         Err(GrantRefusal::new(GrantError::InvalidScope, "Invalid scope: more than was granted to the session"))
+    }
+
+    /// The scope of a token that we signed, from its claim.
+    pub fn of_claim(claim: &str) -> Self {
+        Self(claim.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect())
     }
 
     /// Whether this one is in it.

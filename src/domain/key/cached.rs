@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::{KeySet, PublicKey, PublicKeys};
 use crate::{
     clock::Timestamp,
-    domain::{Refusal, session::PepperRing},
+    domain::{Refusal, RefusalKind, session::PepperRing},
     entropy::Entropy,
     store::{Row, Store, decode},
     vault::Vault,
@@ -109,6 +109,11 @@ impl<T> Cached<T> {
                 *self.entry.write().unwrap_or_else(PoisonError::into_inner) = Some(entry);
                 Ok(value)
             }
+            // It is gone, on purpose for all we know: what is in memory must not outlive it.
+            Err(refusal) if refusal.kind == RefusalKind::Absent => {
+                *self.entry.write().unwrap_or_else(PoisonError::into_inner) = None;
+                Err(Refusal::unavailable(refusal.text))
+            }
             Err(refusal) => {
                 let Some(value) = stale else { return Err(refusal) };
                 tracing::warn!(cause = ?refusal.source, "keys cannot be read again, the ones at hand are used");
@@ -168,7 +173,7 @@ impl Keys {
         entropy: &dyn Entropy,
         vault: &dyn Vault,
     ) -> Result<Arc<KeySet>, Refusal> {
-        self.private.get(now, entropy, || read_secret(vault, KeySet::SECRET, KeySet::parse)).await
+        self.private.get(now, entropy, || read_key_set(vault)).await
     }
 
     /// The peppers.
@@ -181,7 +186,7 @@ impl Keys {
         entropy: &dyn Entropy,
         vault: &dyn Vault,
     ) -> Result<Arc<PepperRing>, Refusal> {
-        self.peppers.get(now, entropy, || read_secret(vault, PepperRing::SECRET, PepperRing::parse)).await
+        self.peppers.get(now, entropy, || read_peppers(vault)).await
     }
 
     /// The peppers, with the one of that id if there is one anywhere: read again if it is not at hand.
@@ -199,14 +204,24 @@ impl Keys {
         if ring.find(id).is_some() {
             return Ok(ring);
         }
-        self.peppers.get_newer(now, entropy, || read_secret(vault, PepperRing::SECRET, PepperRing::parse)).await
+        self.peppers.get_newer(now, entropy, || read_peppers(vault)).await
     }
 }
 
 async fn read_public(now: Timestamp, store: &dyn Store) -> Result<PublicKeys, Refusal> {
     let row = store.get(now, &[PublicKeys::row()]).await?.pop().flatten();
     let row: Option<Row<PublicKeys>> = decode(row)?;
-    row.map(|row| row.record).ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))
+    row.map(|row| row.record).ok_or_else(|| Refusal::absent("the store holds no public keys (keys#jwks)"))
+}
+
+/// The private keys as the vault has them now. `Absent`: it has none.
+pub(crate) async fn read_key_set(vault: &dyn Vault) -> Result<KeySet, Refusal> {
+    read_secret(vault, KeySet::SECRET, KeySet::parse).await
+}
+
+/// The peppers as the vault has them now. `Absent`: it has none.
+pub(crate) async fn read_peppers(vault: &dyn Vault) -> Result<PepperRing, Refusal> {
+    read_secret(vault, PepperRing::SECRET, PepperRing::parse).await
 }
 
 async fn read_secret<T>(
@@ -214,7 +229,6 @@ async fn read_secret<T>(
     name: &'static str,
     parse: impl FnOnce(&[u8]) -> Result<T, String>,
 ) -> Result<T, Refusal> {
-    let secret =
-        vault.current(name).await?.ok_or_else(|| Refusal::unavailable(format!("the vault holds no {name}")))?;
+    let secret = vault.current(name).await?.ok_or_else(|| Refusal::absent(format!("the vault holds no {name}")))?;
     parse(secret.value.expose()).map_err(Refusal::unavailable)
 }

@@ -11,7 +11,7 @@ use super::{Algorithm, PublicKey};
 use crate::{clock::Timestamp, domain::Secret};
 
 /// No token of ours is longer; a longer text is refused before anything of it is parsed.
-pub const MAX_TOKEN: usize = 16 * 1024;
+pub const MAX_TOKEN: usize = 128 * 1024;
 
 /// A kind of token: the header's `typ`, checked together with `aud`, so that none passes for another
 /// (RFC 8725 §3.11).

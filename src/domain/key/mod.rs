@@ -9,4 +9,5 @@ pub mod jwt;
 mod set;
 
 pub use cached::{Cached, Keys};
+pub(crate) use cached::{read_key_set, read_peppers};
 pub use set::{Algorithm, KeySet, PublicKey, PublicKeys, Timetable};

@@ -63,7 +63,7 @@ pub async fn introspect(
         }
         Asker::Bearer(bearer) => {
             let caller = caller(service, now, Some(bearer)).await?;
-            if caller.account.record.is_admin() { Sight::All } else { Sight::Nothing }
+            if caller.is_admin() { Sight::All } else { Sight::Nothing }
         }
     };
     let active = match RefreshToken::parse(token.expose()) {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The parameters that some endpoint here reads. Others are ignored (RFC 6749 §3.2).
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 10] = [
     "grant_type",
     "username",
     "password",
@@ -28,10 +28,9 @@ const KNOWN: [&str; 11] = [
     "resource",
     "token",
     "token_type_hint",
-    "audience",
 ];
 /// The ones that may be given more than once (RFC 8707 §2).
-const REPEATABLE: [&str; 2] = ["resource", "audience"];
+const REPEATABLE: [&str; 1] = ["resource"];
 
 /// A form whose known parameters are sound: given once, without control characters.
 pub(super) struct Form {
@@ -73,16 +72,15 @@ pub(super) async fn form(request: Request) -> Result<Form, Dressed> {
         }
         BadBody::Broken => bad("The body ended early or is not framed as its headers say"),
     })?;
-    let pairs = parse_form(&body).ok_or_else(|| bad("The body is not UTF-8"))?;
+    let body = Secret::new(body);
+    let pairs = parse_form(body.expose()).ok_or_else(|| bad("The body is not UTF-8"))?;
     let form = Form { pairs, authorization: authorization(&parts.headers)? };
     for known in KNOWN {
-        let mut values = form.values(known);
-        let Some(value) = values.next() else { continue };
-        if values.next().is_some() && !REPEATABLE.contains(&known) {
+        if form.values(known).count() > 1 && !REPEATABLE.contains(&known) {
             return Err(GrantRefusal::invalid_request(format!("Repeated parameter: {known}")).into());
         }
         // RFC 6749 appendix A.15 and A.16: no character below U+0020 but the tab.
-        if form.values(known).chain([value]).any(|value| value.chars().any(|c| c != '\t' && c.is_control())) {
+        if form.values(known).any(|value| value.chars().any(|c| c != '\t' && c.is_control())) {
             return Err(GrantRefusal::invalid_request(format!("Control character in parameter: {known}")).into());
         }
     }

@@ -27,13 +27,16 @@ pub(super) fn tokens() -> Router<App> {
         .route(&format!("{REALM}/token/introspect"), post(token::introspect))
 }
 
-/// Keys, discovery documents, health and readiness.
+/// Keys and discovery documents.
 pub(super) fn discovery() -> Router<App> {
     Router::new()
         .route("/.well-known/jwks.json", get(discovery::jwks))
         .route("/realms/{realm}/protocol/openid-connect/certs", get(discovery::jwks))
         .route("/.well-known/openid-configuration", get(discovery::openid_configuration))
         .route("/.well-known/oauth-authorization-server", get(discovery::authorization_server))
-        .route("/healthz", get(discovery::health))
-        .route("/readyz", get(discovery::readiness))
+}
+
+/// Health and readiness.
+pub(super) fn health() -> Router<App> {
+    Router::new().route("/healthz", get(discovery::health)).route("/readyz", get(discovery::readiness))
 }

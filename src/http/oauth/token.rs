@@ -16,7 +16,7 @@ use crate::{
     domain::{
         GrantError, GrantRefusal, Secret,
         access::Holder,
-        grant::{self, Grant, Tokens},
+        grant::{self, Grant, Scope, Tokens},
         session::{
             introspect::{self, Active, Asker},
             revoke,
@@ -139,15 +139,8 @@ fn claims(active: &Active, issuer: &str) -> serde_json::Value {
         Active::Access(standing) => {
             let mut claims = standing.claims.clone();
             if let Holder::Account { account, .. } = &standing.holder {
-                let account = &account.record;
-                let has = |scope: &str| claims.scope.split(' ').any(|one| one == scope);
-                let (email, roles) = (has("email"), has("roles"));
-                claims.email = if email { account.email.as_str().to_owned() } else { String::new() };
-                claims.roles = if roles {
-                    account.roles.iter().map(|role| role.as_str().to_owned()).collect()
-                } else {
-                    Vec::new()
-                };
+                let scope = Scope::of_claim(&claims.scope);
+                (claims.email, claims.roles) = account.record.shown_in(&scope);
             }
             let username = claims.preferred_username.clone();
             let mut claims = serde_json::to_value(claims).unwrap_or_default();

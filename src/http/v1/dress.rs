@@ -57,7 +57,9 @@ impl IntoResponse for Dressed {
         if let Some(cause) = &refusal.source {
             tracing::error!(cause = %cause, "a request could not be answered");
         }
-        let mut response = render(status, &refusal.text, refusal.field);
+        // Whoever does not show a token learns how from the challenge; no field of the body is at fault.
+        let field = refusal.field.filter(|_| refusal.kind != RefusalKind::Unauthenticated);
+        let mut response = render(status, &refusal.text, field);
         if let Some(after) = after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
         }

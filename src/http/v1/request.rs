@@ -63,7 +63,7 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Ref
         BadBody::TooLarge => Refusal::new(RefusalKind::TooLarge, "the body is larger than 65536 bytes"),
         BadBody::Broken => Refusal::malformed("the body ended early or is not framed as its headers say"),
     })?;
-    let body = Secret::new(body.to_vec());
+    let body = Secret::new(body);
     // Serde would take an array for a structure too, by position.
     if body.expose().iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
         return Err(Refusal::malformed("the body must be a JSON object"));

@@ -67,8 +67,9 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 /// `DELETE /v1/tokens/{id}`: one's own; for admins anyone's.
 pub(super) async fn end(State(app): State<App>, Named(id): Named, request: Request) -> Result<StatusCode, Dressed> {
     let now = app.service.now();
-    let account = request::caller(&app, now, request.headers()).await?.account.record;
-    let own = (!account.is_admin()).then_some(&account);
+    let caller = request::caller(&app, now, request.headers()).await?;
+    let account = &caller.account.record;
+    let own = (!caller.is_admin()).then_some(account);
     revoke::end_by_id(&app.service, now, &id, own, account.name.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,11 +14,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Secret,
+        Refusal, Secret,
+        access::Caller,
         account::{
             Account,
             manage::{self, AccountPatch, NewAccount},
         },
+        ids::Role,
     },
     http::App,
 };
@@ -77,6 +79,14 @@ struct Patch {
     password: Option<String>,
 }
 
+/// An admin cannot take the last admin away by mistake: another admin can, and so can the operator.
+fn not_oneself(caller: &Caller, name: &str) -> Result<(), Refusal> {
+    if caller.account.record.name.as_str() == name {
+        return Err(Refusal::conflict("admins cannot disable, delete or demote themselves; another admin can"));
+    }
+    Ok(())
+}
+
 /// `POST /v1/users`
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<(StatusCode, Json<UserView>), Dressed> {
     let now = app.service.now();
@@ -123,6 +133,10 @@ pub(super) async fn update(
     let now = app.service.now();
     let caller = request::admin(&app, now, request.headers()).await?;
     let patch: Patch = request::json(request).await?;
+    let stays_admin = patch.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| role == Role::ADMIN));
+    if patch.enabled == Some(false) || !stays_admin {
+        not_oneself(&caller, &name)?;
+    }
     let patch = AccountPatch {
         email: patch.email,
         roles: patch.roles,
@@ -141,6 +155,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Dressed> {
     let now = app.service.now();
     let caller = request::admin(&app, now, request.headers()).await?;
+    not_oneself(&caller, &name)?;
     manage::delete(&app.service, now, &name, caller.account.record.name.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

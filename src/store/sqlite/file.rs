@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -59,6 +59,18 @@ pub enum OpenError {
         found: i32,
         /// The newest format that this version knows.
         known: i32,
+    },
+    /// Other users of the machine can read or change it.
+    #[error(
+        "{} has mode {mode:03o}, so other users of this machine can get at it; mend it with: chmod 600 {}",
+        path.display(),
+        path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// The file is there but cannot be used: permissions, a full disk, damage, a lock that somebody holds on to.
     #[error("the database {} cannot be used: {source}", path.display())]
@@ -268,7 +280,12 @@ fn connect_once(path: &Path, purpose: Purpose) -> Result<Open, Failure> {
     let mut connection = bare(path)?;
     let refuse = |what: String| Failure::Refused(OpenError::Foreign { path: path.to_owned(), what });
     match header(&connection)? {
-        (APPLICATION_ID, FORMAT) => {}
+        (APPLICATION_ID, FORMAT) => {
+            let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                return Err(Failure::Refused(OpenError::Exposed { path: path.to_owned(), mode }));
+            }
+        }
         (APPLICATION_ID, found) if found > FORMAT => {
             return Err(Failure::Refused(OpenError::Newer { path: path.to_owned(), found, known: FORMAT }));
         }
