@@ -410,3 +410,67 @@ async fn a_reader_who_went_away_does_not_end_the_service() {
     assert_eq!(status.unwrap(), StatusCode::OK);
     println!("counted: 1 service without a reader of its output, 1 sign-in");
 }
+
+#[tokio::test]
+async fn a_lost_vault_is_not_replaced_and_readiness_notices_that_it_went() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let serve = Serve::start(&data);
+    let ready = async || reqwest::get(format!("{}/readyz", serve.url)).await.unwrap().status().as_u16();
+    assert_eq!(ready().await, 200);
+    std::fs::rename(data.join("vault"), home.path().join("kept")).unwrap();
+    assert_eq!(ready().await, 503, "what is in memory does not count");
+    serve.terminate();
+
+    let refused = Command::new(env!("CARGO_BIN_EXE_gatemint"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("backup"), "{text}");
+    assert!(!data.join("vault/keys").exists(), "nothing lies where the old keys have to be put back");
+
+    let _ = std::fs::remove_dir_all(data.join("vault"));
+    std::fs::rename(home.path().join("kept"), data.join("vault")).unwrap();
+    Serve::start(&data).terminate();
+    println!("counted: 1 lost vault, 1 start refused, 1 start after it was put back");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_hangs_up_is_finished_and_audited() {
+    use std::io::Write;
+    const TIMES: usize = 40;
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let serve = Serve::start(&data);
+    let password = std::fs::read_to_string(data.join("admin-password")).unwrap();
+    let body = format!("grant_type=password&username=admin&password={password}");
+    let request = format!(
+        "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let address = serve.url.trim_start_matches("http://").to_owned();
+    for _ in 0..TIMES {
+        // Hashing takes longer than this takes to hang up. One after the other: more at once would be throttled.
+        let mut connection = std::net::TcpStream::connect(&address).unwrap();
+        connection.write_all(request.as_bytes()).unwrap();
+        connection.shutdown(std::net::Shutdown::Both).unwrap();
+        drop(connection);
+        // An answer to the same question comes after the one before was finished: there is one hashing thread at least.
+        let form = [("grant_type", "password"), ("username", "admin"), ("password", password.as_str())];
+        let answer = reqwest::Client::new().post(format!("{}/oauth2/token", serve.url)).form(&form).send().await.unwrap();
+        assert!([200, 429].contains(&answer.status().as_u16()));
+    }
+    assert!(serve.terminate().success());
+    let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    let requests = log.matches(r#""http.route":"/oauth2/token""#).count();
+    let audited = log.matches(r#""event":"signed_in""#).count() + log.matches(r#""reason":"throttled""#).count();
+    // One that hangs up before its body was read was no request; every one that was begun has both lines.
+    assert!(requests > TIMES, "{requests} request lines");
+    let broken = log.matches(r#""http.status":400"#).count();
+    assert_eq!(audited + broken, requests, "an audit line for each request line");
+    println!("counted: {TIMES} hang-ups among {requests} requests, {audited} audited, {broken} never arrived whole");
+}

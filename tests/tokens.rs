@@ -324,3 +324,61 @@ async fn a_store_that_is_away_is_a_503_and_nothing_is_lost() {
     test.refresh(&tokens.refresh).await.tokens();
     assert_eq!(test.v1(Method::GET, "/readyz", "", None).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_scope_that_is_taken_from_a_client_leaves_its_sessions_too() {
+    let test = TestService::new().await.user("ada", &[]).await.user("root", &["admin"]).await;
+    let admin = test.sign_in("root").await.access;
+    test.client("jobs", NewClient { public: true, scopes: vec!["jobs:run".into()], ..NewClient::default() }).await;
+    let form = [
+        ("grant_type", "password"),
+        ("username", "ada"),
+        ("password", PASSWORD),
+        ("client_id", "jobs"),
+        ("scope", "jobs:run profile"),
+    ];
+    let tokens = test.form("/oauth2/token", &form).await.tokens();
+    let taken = test.v1(Method::PATCH, "/v1/clients/jobs", &admin, Some(json!({"scopes": []}))).await;
+    assert_eq!(taken.status, StatusCode::OK, "{}", taken.text);
+    let refresh = [("grant_type", "refresh_token"), ("client_id", "jobs"), ("refresh_token", &tokens.refresh)];
+    assert_eq!(test.form("/oauth2/token", &refresh).await.json["scope"], "profile");
+}
+
+#[tokio::test]
+async fn an_admins_token_without_roles_in_its_scope_is_nobodys() {
+    let test = TestService::new().await.user("root", &["admin"]).await;
+    let form = [("grant_type", "password"), ("username", "root"), ("password", PASSWORD), ("scope", "profile")];
+    let narrow = test.form("/oauth2/token", &form).await.tokens().access;
+    assert_eq!(test.v1(Method::GET, "/v1/me", &narrow, None).await.status, StatusCode::OK);
+    assert_eq!(test.v1(Method::GET, "/v1/users", &narrow, None).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn the_largest_account_that_may_be_made_has_tokens_that_work() {
+    let test = TestService::new().await.user("root", &["admin"]).await;
+    let admin = test.sign_in("root").await.access;
+    let roles: Vec<String> = (0..64).map(|n| format!("r{n}/{}", vec!["x".repeat(60); 4].join("/"))).collect();
+    let made = json!({"name": "big", "password": PASSWORD, "roles": roles});
+    assert_eq!(test.v1(Method::POST, "/v1/users", &admin, Some(made)).await.status, StatusCode::CREATED);
+    let token = test.sign_in("big").await.access;
+    assert!(token.len() > 16 * 1024, "{}", token.len());
+    assert_eq!(test.v1(Method::GET, "/v1/me", &token, None).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_a_503_whose_cause_quotes_nothing_of_it() {
+    use gatemint::{
+        clock::Timestamp,
+        store::{Item, Key, StoreError, Version, decode},
+    };
+    let item = Item {
+        key: Key::new("account#x", "account"),
+        version: Version([0; 16]),
+        expires_at: None,
+        body: r#"{"v":1,"record":{"name":"ada","enabled":"$argon2id$v=19$secret"}}"#.into(),
+    };
+    let read: Result<_, StoreError> = decode::<gatemint::domain::account::Account>(Some(item));
+    let cause = read.map(|_| ()).unwrap_err().to_string();
+    assert!(cause.contains("account#x") && !cause.contains("argon2id"), "{cause}");
+    assert!(Timestamp(0).rfc3339().starts_with("1970-01-01T00:00:00"));
+}

@@ -79,7 +79,7 @@ async fn account_of(
     let account: Option<Row<Account>> = decode(rows.next().flatten())?;
     let session: Option<Row<Session>> = decode(rows.next().flatten())?;
     let client: Option<Row<Client>> = decode(rows.next().flatten())?;
-    let client = client.map(|row| row.record).or_else(|| Client::built_in(&claims.client_id));
+    let client = Client::of_row(&claims.client_id, client);
     let (Some(account), Some(session)) = (account, session) else { return Ok(None) };
     let stands = !session.record.is_over(now)
         && session.record.is_upheld_by(Some(&account.record), client.as_ref())

@@ -14,7 +14,7 @@ use crate::{
         same_secret,
     },
     entropy::Entropy,
-    store::{Key, Record},
+    store::{Key, Record, Row},
 };
 
 /// A grant that a client may use.
@@ -142,6 +142,11 @@ impl Client {
             created_at: Timestamp(0),
             deleted_at: None,
         })
+    }
+
+    /// The client that a row of that id holds, or the built-in one that nobody has changed.
+    pub fn of_row(id: &str, row: Option<Row<Self>>) -> Option<Self> {
+        row.map(|row| row.record).or_else(|| Self::built_in(id))
     }
 
     /// Whether the client is who it says: enabled, and with its secret if it has one. A secret given for a public

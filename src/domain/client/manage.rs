@@ -29,10 +29,7 @@ pub async fn authenticate(
     // What cannot be an id names no client, and is no store key either.
     Name::parse(id, "client_id").map_err(|_| GrantRefusal::invalid_client())?;
     let row: Option<Row<Client>> = service.read(now, Client::key_of(id)).await?;
-    row.map(|row| row.record)
-        .or_else(|| Client::built_in(id))
-        .filter(|client| client.authentic(presented))
-        .ok_or_else(GrantRefusal::invalid_client)
+    Client::of_row(id, row).filter(|client| client.authentic(presented)).ok_or_else(GrantRefusal::invalid_client)
 }
 
 /// A client to be made.

@@ -106,7 +106,7 @@ pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, Gra
     prepared.accept(rows.collect())?;
 
     // 4. Is the client who it says, and may it do this?
-    let client = client.map(|row| row.record).or_else(|| Client::built_in(&request.client_id));
+    let client = Client::of_row(&request.client_id, client);
     let client =
         client.filter(|client| client.authentic(&request.presented)).ok_or_else(GrantRefusal::invalid_client)?;
     if !client.may(grant_type) {

@@ -30,11 +30,8 @@ pub(super) async fn prepare(
     now: Timestamp,
     presented: &Secret<String>,
 ) -> Result<Prepared, GrantRefusal> {
-    let token = RefreshToken::parse(presented.expose()).ok_or_else(|| GrantRefusal::invalid_grant(INVALID))?;
-    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
-    if !token.is_authentic(&ring) {
-        return Err(GrantRefusal::invalid_grant(INVALID));
-    }
+    let token = RefreshToken::authentic(service, now, presented).await?;
+    let token = token.ok_or_else(|| GrantRefusal::invalid_grant(INVALID))?;
     Ok(Prepared { token, session: None, account: None })
 }
 

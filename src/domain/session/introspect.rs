@@ -66,7 +66,7 @@ pub async fn introspect(
             if caller.is_admin() { Sight::All } else { Sight::Nothing }
         }
     };
-    let active = match RefreshToken::parse(token.expose()) {
+    let active = match RefreshToken::authentic(service, now, token).await? {
         Some(refresh) => of_refresh_token(service, now, &refresh).await?,
         None => standing(service, now, token).await?.map(|standing| Active::Access(Box::new(standing))),
     };
@@ -93,10 +93,6 @@ fn is_of(active: &Active, client: &Client) -> bool {
 }
 
 async fn of_refresh_token(service: &Service, now: Timestamp, token: &RefreshToken) -> Result<Option<Active>, Refusal> {
-    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
-    if !token.is_authentic(&ring) {
-        return Ok(None);
-    }
     let keys = [Session::key_of(token.account, token.session), Account::key_of(token.account)];
     let mut rows = service.store.get(now, &keys).await?.into_iter();
     let session: Option<Row<Session>> = decode(rows.next().flatten())?;
@@ -105,7 +101,7 @@ async fn of_refresh_token(service: &Service, now: Timestamp, token: &RefreshToke
     let (session, account) = (session.record, account.record);
     let id = session.client.as_str();
     let client: Option<Row<Client>> = service.read(now, Client::key_of(id)).await?;
-    let client = client.map(|row| row.record).or_else(|| Client::built_in(id));
+    let client = Client::of_row(id, client);
     // Whatever a refresh would accept now, a retry included, is active. Looking never ends a session.
     let usable = matches!(
         refresh::decide(&session, token.generation, now, service.policy.reuse_window),

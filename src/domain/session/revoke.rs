@@ -29,8 +29,12 @@ pub async fn revoke(
 ) -> Result<(), GrantRefusal> {
     let now = service.now();
     let client = manage::authenticate(service, now, client_id, presented).await?;
-    let session = match RefreshToken::parse(token.expose()) {
-        Some(refresh) => of_refresh_token(service, now, &refresh).await?,
+    let session = match RefreshToken::authentic(service, now, token).await? {
+        Some(refresh) => {
+            let row: Option<Row<Session>> =
+                service.read(now, Session::key_of(refresh.account, refresh.session)).await?;
+            row.map(|row| row.record)
+        }
         None => match standing(service, now, token).await?.map(|standing| standing.holder) {
             Some(Holder::Account { session, .. }) => Some(session.record),
             Some(Holder::Client(holder)) if holder.id == client.id => {
@@ -49,16 +53,6 @@ pub async fn revoke(
         );
     }
     Ok(())
-}
-
-/// The session of a refresh token with a right MAC, whatever its generation.
-async fn of_refresh_token(service: &Service, now: Timestamp, token: &RefreshToken) -> Result<Option<Session>, Refusal> {
-    let ring = service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
-    if !token.is_authentic(&ring) {
-        return Ok(None);
-    }
-    let row: Option<Row<Session>> = service.read(now, Session::key_of(token.account, token.session)).await?;
-    Ok(row.map(|row| row.record))
 }
 
 async fn end(service: &Service, now: Timestamp, key: Key) -> Result<(), Refusal> {
@@ -146,7 +140,7 @@ async fn clients_of(service: &Service, now: Timestamp, sessions: &[Session]) -> 
     let mut clients = Vec::with_capacity(ids.len());
     for (id, row) in ids.into_iter().zip(service.store.get(now, &keys).await?) {
         let row: Option<Row<Client>> = decode(row)?;
-        clients.extend(row.map(|row| row.record).or_else(|| Client::built_in(id)));
+        clients.extend(Client::of_row(id, row));
     }
     Ok(clients)
 }

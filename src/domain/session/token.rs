@@ -15,7 +15,7 @@ use super::Session;
 use crate::{
     clock::Timestamp,
     domain::{
-        Secret,
+        Refusal, Secret, Service,
         ids::{AccountKey, SessionId},
     },
     entropy::Entropy,
@@ -39,7 +39,7 @@ impl Generation {
     }
 }
 
-/// A refresh token, taken apart. Its MAC was not judged yet: see [`RefreshToken::is_authentic`].
+/// A refresh token that we made, taken apart.
 #[derive(Clone)]
 pub struct RefreshToken {
     /// The pepper that the MAC is made with.
@@ -60,8 +60,20 @@ impl fmt::Debug for RefreshToken {
 }
 
 impl RefreshToken {
+    /// The token, if it is one that we made: nothing else of this service takes a refresh token apart. Only the ring of
+    /// peppers is read, and only if the token names one that is not at hand.
+    ///
+    /// # Errors
+    /// `Unavailable`: the peppers cannot be read.
+    pub async fn authentic(service: &Service, now: Timestamp, text: &Secret<String>) -> Result<Option<Self>, Refusal> {
+        let Some(token) = Self::parse(text.expose()) else { return Ok(None) };
+        let ring =
+            service.keys.peppers_with(now, service.entropy.as_ref(), service.vault.as_ref(), token.pepper).await?;
+        Ok(token.is_authentic(&ring).then_some(token))
+    }
+
     /// Takes a token apart; none if its length or spelling is not the one that we write.
-    pub fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; BYTES];
         let encoded = text.strip_prefix(PREFIX)?;
         // Refuses other alphabets, other lengths, padding, and stray bits in the last character.
@@ -91,7 +103,7 @@ impl RefreshToken {
     }
 
     /// Whether we made it: the MAC is right under the pepper that it names. In constant time.
-    pub fn is_authentic(&self, peppers: &PepperRing) -> bool {
+    fn is_authentic(&self, peppers: &PepperRing) -> bool {
         let Some(pepper) = peppers.find(self.pepper) else { return false };
         let mut message = Vec::with_capacity(LABEL.len() + UNSIGNED);
         message.extend_from_slice(LABEL);
