@@ -49,6 +49,9 @@ pub enum WiringError {
         /// The command that starts it.
         serve: String,
     },
+    /// Another process's memory cannot be opened.
+    #[error("memory: is the memory of one `gatemint serve`; nothing else can work on it")]
+    Memory,
     /// What is there cannot be read.
     #[error("{0}{1}")]
     Unreadable(String, String),
@@ -196,6 +199,9 @@ impl Backends {
 /// As [`Place::open`]; the first start has not happened.
 pub async fn existing(settings: &Settings, place: &Place) -> Result<Service, WiringError> {
     let never_started = || WiringError::NotBorn { place: place.name(), serve: place.serve() };
+    if place.store == StoreSetting::Memory {
+        return Err(WiringError::Memory);
+    }
     let backends = place.open(false).map_err(|error| match error {
         WiringError::Store(store::OpenError::Missing { .. }) | WiringError::Vault(vault::OpenError::Missing { .. }) => {
             never_started()
