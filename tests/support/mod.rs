@@ -61,7 +61,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A service in memory. Dropping it asserts that nothing secret was ever stored.
+/// A service in memory. Dropping it asserts that nothing secret was ever stored, that no generation of a session was
+/// made twice, and that one key signs at most.
 pub(crate) struct TestService {
     pub(crate) service: Arc<Service>,
     pub(crate) clock: Arc<ManualClock>,
@@ -227,10 +228,24 @@ impl Drop for TestService {
             return;
         }
         let secrets = self.secrets.lock().unwrap();
+        let now = self.clock.now().0;
+        let mut made_at = std::collections::BTreeMap::new();
         for body in self.store.bodies_written() {
             for secret in secrets.iter() {
                 assert!(!body.contains(secret.as_str()), "a secret was stored: {body}");
             }
+            let record = &serde_json::from_str::<Value>(&body).unwrap()["record"];
+            if let (Some(id), Some(generation)) = (record["id"].as_str(), record["generation"].as_u64()) {
+                let rotated_at = record["rotated_at"].as_u64();
+                let first = *made_at.entry((id.to_owned(), generation)).or_insert(rotated_at);
+                assert_eq!(first, rotated_at, "generation {generation} of session {id} was made twice");
+            }
+            let signing = record["keys"].as_array().into_iter().flatten().filter(|key| {
+                let times = &key["timetable"];
+                times["signs_from"].as_u64().unwrap() <= now
+                    && times["signs_until"].as_u64().is_none_or(|until| now < until)
+            });
+            assert!(signing.count() <= 1, "more than one key signs: {body}");
         }
     }
 }

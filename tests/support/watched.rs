@@ -90,12 +90,17 @@ impl Store for WatchedStore {
         if fault == Some(Fault::Refused) {
             return Err(StoreError::new("refused, as the test asked").into());
         }
-        for write in &writes {
-            if let Write::Put { item, .. } = write {
-                self.bodies.lock().unwrap().push(item.body.clone());
-            }
-        }
+        let bodies: Vec<_> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Put { item, .. } => Some(item.body.clone()),
+                Write::Delete { .. } | Write::Check { .. } => None,
+            })
+            .collect();
         let done = self.inner.commit(now, id, writes).await;
+        if done.is_ok() {
+            self.bodies.lock().unwrap().extend(bodies);
+        }
         if fault == Some(Fault::LostReply) && done.is_ok() {
             return Err(StoreError::new("the reply was lost, as the test asked").into());
         }
