@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::{
     CliError, Global,
@@ -11,13 +10,11 @@ use super::{
     output,
 };
 use crate::{
-    domain::{
-        Secret,
-        client::{
-            Client as Row, GrantType,
-            manage::{self, ClientPatch, NewClient},
-        },
+    domain::client::{
+        GrantType,
+        manage::{self, ClientPatch, NewClient},
     },
+    http::ClientView,
     settings::Settings,
 };
 
@@ -100,66 +97,35 @@ pub(super) enum Client {
     },
 }
 
-#[derive(Serialize)]
-struct View {
-    id: String,
-    public: bool,
-    enabled: bool,
-    grants: Vec<GrantType>,
-    audiences: Vec<String>,
-    scopes: Vec<String>,
-    introspect: bool,
-    access_life: Option<u64>,
-    created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+fn kind(view: &ClientView) -> String {
+    if view.public { "public" } else { "confidential" }.to_owned()
 }
 
-impl View {
-    fn of(client: &Row, secret: Option<&Secret<String>>) -> Self {
-        Self {
-            id: client.id.to_string(),
-            public: client.secret.is_none(),
-            enabled: client.enabled,
-            grants: client.grants.clone(),
-            audiences: client.audiences.clone(),
-            scopes: client.scopes.clone(),
-            introspect: client.introspect,
-            access_life: client.access_life.map(|life| life.as_secs()),
-            created_at: client.created_at.rfc3339(),
-            secret: secret.map(|secret| secret.expose().clone()),
-        }
-    }
+fn grants(view: &ClientView) -> String {
+    view.grants.iter().map(|grant| grant.as_str()).collect::<Vec<_>>().join(", ")
+}
 
-    fn kind(&self) -> String {
-        if self.public { "public" } else { "confidential" }.to_owned()
+fn show(view: &ClientView, global: &Global) -> Result<(), CliError> {
+    if global.json {
+        return output::json(view);
     }
-
-    fn grants(&self) -> String {
-        self.grants.iter().map(|grant| grant.as_str()).collect::<Vec<_>>().join(", ")
+    let or = |list: &[String], none: &str| if list.is_empty() { none.to_owned() } else { list.join(", ") };
+    let mut rows = vec![
+        ("Id", view.id.clone()),
+        ("Kind", kind(view)),
+        ("Enabled", if view.enabled { "yes" } else { "no" }.to_owned()),
+        ("Grants", grants(view)),
+        ("Audiences", or(&view.audiences, "the issuer")),
+        ("Scopes", or(&view.scopes, "")),
+        ("Introspects", if view.introspect { "all tokens" } else { "its own tokens" }.to_owned()),
+        ("Access life", view.access_life.map_or_else(|| "as usual".into(), |life| format!("{life} s"))),
+        ("Created at", view.created_at.clone()),
+    ];
+    if let Some(secret) = &view.secret {
+        rows.push(("Secret", format!("{secret}   (shown once)")));
     }
-
-    fn show(&self, global: &Global) -> Result<(), CliError> {
-        if global.json {
-            return output::json(self);
-        }
-        let mut rows = vec![
-            ("Id", self.id.clone()),
-            ("Kind", self.kind()),
-            ("Enabled", if self.enabled { "yes" } else { "no" }.to_owned()),
-            ("Grants", self.grants()),
-            ("Audiences", if self.audiences.is_empty() { "the issuer".into() } else { self.audiences.join(", ") }),
-            ("Scopes", self.scopes.join(", ")),
-            ("Introspects", if self.introspect { "all tokens" } else { "its own tokens" }.to_owned()),
-            ("Access life", self.access_life.map_or_else(|| "as usual".into(), |life| format!("{life} s"))),
-            ("Created at", self.created_at.clone()),
-        ];
-        if let Some(secret) = &self.secret {
-            rows.push(("Secret", format!("{secret}   (shown once)")));
-        }
-        output::sheet(&rows);
-        Ok(())
-    }
+    output::sheet(&rows);
+    Ok(())
 }
 
 impl Client {
@@ -177,13 +143,13 @@ impl Client {
                     access_life: lists.access_life.map(Duration::from_secs),
                 };
                 let (client, secret) = manage::create(&service, now, &id, new, OPERATOR).await?;
-                View::of(&client, secret.as_ref()).show(global)
+                show(&ClientView::of(&client, secret.as_ref()), global)
             }
             Self::List => {
                 let (mut all, mut after) = (Vec::new(), None);
                 loop {
                     let (clients, next) = manage::list(&service, now, after.as_deref(), PAGE).await?;
-                    all.extend(clients.iter().map(|client| View::of(client, None)));
+                    all.extend(clients.iter().map(|client| ClientView::of(client, None)));
                     after = next;
                     if after.is_none() {
                         break;
@@ -194,12 +160,12 @@ impl Client {
                 }
                 let rows = all.into_iter().map(|client| {
                     let enabled = if client.enabled { "yes" } else { "no" }.to_owned();
-                    vec![client.id.clone(), client.kind(), enabled, client.grants()]
+                    vec![client.id.clone(), kind(&client), enabled, grants(&client)]
                 });
                 output::table(&["id", "kind", "enabled", "grants"], rows);
                 Ok(())
             }
-            Self::Get { id } => View::of(&manage::get(&service, now, &id).await?, None).show(global),
+            Self::Get { id } => show(&ClientView::of(&manage::get(&service, now, &id).await?, None), global),
             Self::Set { id, lists, introspect, new_secret } => {
                 let patch = ClientPatch {
                     enabled: None,
@@ -223,7 +189,7 @@ impl Client {
                     ));
                 }
                 let (client, secret) = manage::update(&service, now, &id, &patch, OPERATOR).await?;
-                View::of(&client, secret.as_ref()).show(global)
+                show(&ClientView::of(&client, secret.as_ref()), global)
             }
             Self::Disable { id } => enable(&service, global, &id, false).await,
             Self::Enable { id } => enable(&service, global, &id, true).await,
@@ -239,5 +205,5 @@ impl Client {
 async fn enable(service: &crate::domain::Service, global: &Global, id: &str, on: bool) -> Result<(), CliError> {
     let patch = ClientPatch { enabled: Some(on), ..ClientPatch::default() };
     let (client, _) = manage::update(service, service.now(), id, &patch, OPERATOR).await?;
-    View::of(&client, None).show(global)
+    show(&ClientView::of(&client, None), global)
 }

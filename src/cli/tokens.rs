@@ -1,7 +1,6 @@
 //! `gatemint tokens`
 
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::{
     CliError, Global,
@@ -10,6 +9,7 @@ use super::{
 };
 use crate::{
     domain::{account::manage, session::revoke},
+    http::TokenView,
     settings::Settings,
 };
 
@@ -31,17 +31,6 @@ pub(super) enum Tokens {
     },
 }
 
-#[derive(Serialize)]
-struct View {
-    id: String,
-    kind: &'static str,
-    client_id: String,
-    scope: String,
-    issued_at: String,
-    expires_at: String,
-    last_used_at: String,
-}
-
 impl Tokens {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
         let service = store(settings).await?;
@@ -52,15 +41,7 @@ impl Tokens {
                 let (mut all, mut after) = (Vec::new(), None);
                 loop {
                     let (tokens, next) = revoke::list(&service, now, &account, after.as_deref(), PAGE).await?;
-                    all.extend(tokens.iter().map(|token| View {
-                        id: token.id.to_string(),
-                        kind: "session",
-                        client_id: token.session.client.to_string(),
-                        scope: token.session.scope.to_string(),
-                        issued_at: token.session.opened_at.rfc3339(),
-                        expires_at: token.session.ends_at.rfc3339(),
-                        last_used_at: token.session.rotated_at.rfc3339(),
-                    }));
+                    all.extend(tokens.iter().map(|token| TokenView::of(token, &account)));
                     after = next;
                     if after.is_none() {
                         break;

@@ -1,7 +1,6 @@
 //! `gatemint user`
 
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::{
     CliError, Global,
@@ -10,10 +9,8 @@ use super::{
     password::NewPassword,
 };
 use crate::{
-    domain::account::{
-        Account,
-        manage::{self, AccountPatch, NewAccount},
-    },
+    domain::account::manage::{self, AccountPatch, NewAccount},
+    http::UserView,
     settings::Settings,
 };
 
@@ -83,52 +80,24 @@ pub(super) enum User {
     },
 }
 
-#[derive(Serialize)]
-struct View {
-    name: String,
-    uid: String,
-    namespace: String,
-    email: String,
-    roles: Vec<String>,
-    enabled: bool,
-    created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password: Option<String>,
-}
-
-impl View {
-    fn of(account: &Account) -> Self {
-        Self {
-            name: account.name.to_string(),
-            uid: account.uid.to_string(),
-            namespace: account.namespace.to_string(),
-            email: account.email.as_str().to_owned(),
-            roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-            enabled: account.enabled,
-            created_at: account.created_at.rfc3339(),
-            password: None,
-        }
+fn show(view: &UserView, global: &Global) -> Result<(), CliError> {
+    if global.json {
+        return output::json(view);
     }
-
-    fn show(&self, global: &Global) -> Result<(), CliError> {
-        if global.json {
-            return output::json(self);
-        }
-        let mut rows = vec![
-            ("Name", self.name.clone()),
-            ("Uid", self.uid.clone()),
-            ("Namespace", self.namespace.clone()),
-            ("E-mail", self.email.clone()),
-            ("Roles", self.roles.join(", ")),
-            ("Enabled", yes_or_no(self.enabled)),
-            ("Created at", self.created_at.clone()),
-        ];
-        if let Some(password) = &self.password {
-            rows.push(("Password", format!("{password}   (shown once)")));
-        }
-        output::sheet(&rows);
-        Ok(())
+    let mut rows = vec![
+        ("Name", view.name.clone()),
+        ("Uid", view.uid.clone()),
+        ("Namespace", view.namespace.clone()),
+        ("E-mail", view.email.clone()),
+        ("Roles", view.roles.join(", ")),
+        ("Enabled", yes_or_no(view.enabled)),
+        ("Created at", view.created_at.clone()),
+    ];
+    if let Some(password) = &view.password {
+        rows.push(("Password", format!("{password}   (shown once)")));
     }
+    output::sheet(&rows);
+    Ok(())
 }
 
 fn yes_or_no(value: bool) -> String {
@@ -145,13 +114,13 @@ impl User {
                 let new = NewAccount { name, namespace, email, roles, enabled: true, password };
                 let account = manage::create(&service, now, new, OPERATOR).await?;
                 let shown = made.map(|made| made.expose().clone());
-                View { password: shown, ..View::of(&account) }.show(global)
+                show(&UserView { password: shown, ..UserView::of(&account) }, global)
             }
             Self::List => {
                 let (mut all, mut after) = (Vec::new(), None);
                 loop {
                     let (accounts, next) = manage::list(&service, now, after.as_deref(), PAGE).await?;
-                    all.extend(accounts.iter().map(View::of));
+                    all.extend(accounts.iter().map(UserView::of));
                     after = next;
                     if after.is_none() {
                         break;
@@ -166,7 +135,7 @@ impl User {
                 output::table(&["name", "e-mail", "roles", "enabled", "created at"], rows);
                 Ok(())
             }
-            Self::Get { name } => View::of(&manage::get(&service, now, &name).await?.record).show(global),
+            Self::Get { name } => show(&UserView::of(&manage::get(&service, now, &name).await?.record), global),
             Self::Set { name, email, roles, no_roles, password } => {
                 let (password, made) = if password.is_given() {
                     let (password, made) = password.get(global, &service)?;
@@ -183,7 +152,7 @@ impl User {
                 let patch = AccountPatch { email, roles, enabled: None, password };
                 let account = manage::update(&service, now, &name, patch, OPERATOR).await?;
                 let shown = made.map(|made| made.expose().clone());
-                View { password: shown, ..View::of(&account) }.show(global)
+                show(&UserView { password: shown, ..UserView::of(&account) }, global)
             }
             Self::Disable { name } => enable(&service, global, &name, false).await,
             Self::Enable { name } => enable(&service, global, &name, true).await,
@@ -198,5 +167,5 @@ impl User {
 
 async fn enable(service: &crate::domain::Service, global: &Global, name: &str, on: bool) -> Result<(), CliError> {
     let patch = AccountPatch { enabled: Some(on), ..AccountPatch::default() };
-    View::of(&manage::update(service, service.now(), name, patch, OPERATOR).await?).show(global)
+    show(&UserView::of(&manage::update(service, service.now(), name, patch, OPERATOR).await?), global)
 }

@@ -19,6 +19,8 @@ use axum::{
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 pub use source_address::PeerAddress;
+#[cfg(feature = "cli")]
+pub(crate) use v1::{ClientView, TokenView, UserView};
 
 use crate::domain::Service;
 

@@ -25,26 +25,26 @@ use crate::{
     http::App,
 };
 
-/// A client as it is shown.
+/// A client as it is shown, over HTTP and by the commands.
 #[derive(Serialize)]
-pub(super) struct ClientView {
-    id: String,
-    public: bool,
-    enabled: bool,
-    grants: Vec<GrantType>,
-    audiences: Vec<String>,
-    scopes: Vec<String>,
-    introspect: bool,
+pub(crate) struct ClientView {
+    pub(crate) id: String,
+    pub(crate) public: bool,
+    pub(crate) enabled: bool,
+    pub(crate) grants: Vec<GrantType>,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) introspect: bool,
     /// In seconds; null: as usual.
-    access_life: Option<u64>,
-    created_at: String,
+    pub(crate) access_life: Option<u64>,
+    pub(crate) created_at: String,
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+    pub(crate) secret: Option<String>,
 }
 
 impl ClientView {
-    fn of(client: &Client, secret: Option<&Secret<String>>) -> Self {
+    pub(crate) fn of(client: &Client, secret: Option<&Secret<String>>) -> Self {
         Self {
             id: client.id.to_string(),
             public: client.secret.is_none(),

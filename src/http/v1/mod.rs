@@ -13,7 +13,13 @@ use axum::{
     routing::{delete, get, post},
 };
 
+#[cfg(feature = "cli")]
+pub(crate) use clients::ClientView;
 pub(super) use dress::problem;
+#[cfg(feature = "cli")]
+pub(crate) use tokens::TokenView;
+#[cfg(feature = "cli")]
+pub(crate) use users::UserView;
 
 use super::App;
 

@@ -20,20 +20,21 @@ use crate::{
     http::App,
 };
 
+/// A live token as it is shown, over HTTP and by the commands: no credential.
 #[derive(Serialize)]
-pub(super) struct TokenView {
-    id: String,
-    kind: &'static str,
-    subject: String,
-    client_id: String,
-    scope: String,
-    issued_at: String,
-    expires_at: String,
-    last_used_at: String,
+pub(crate) struct TokenView {
+    pub(crate) id: String,
+    pub(crate) kind: &'static str,
+    pub(crate) subject: String,
+    pub(crate) client_id: String,
+    pub(crate) scope: String,
+    pub(crate) issued_at: String,
+    pub(crate) expires_at: String,
+    pub(crate) last_used_at: String,
 }
 
 impl TokenView {
-    fn of(token: &LiveToken, account: &Account) -> Self {
+    pub(crate) fn of(token: &LiveToken, account: &Account) -> Self {
         let session = &token.session;
         Self {
             id: token.id.to_string(),

@@ -25,20 +25,23 @@ use crate::{
     http::App,
 };
 
-/// An account as it is shown: nothing of its password.
+/// An account as it is shown, over HTTP and by the commands: nothing of its password.
 #[derive(Serialize)]
-pub(super) struct UserView {
-    name: String,
-    uid: String,
-    namespace: String,
-    email: String,
-    roles: Vec<String>,
-    enabled: bool,
-    created_at: String,
+pub(crate) struct UserView {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) namespace: String,
+    pub(crate) email: String,
+    pub(crate) roles: Vec<String>,
+    pub(crate) enabled: bool,
+    pub(crate) created_at: String,
+    /// Only in the answer of the command that made it up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<String>,
 }
 
 impl UserView {
-    pub(super) fn of(account: &Account) -> Self {
+    pub(crate) fn of(account: &Account) -> Self {
         Self {
             name: account.name.to_string(),
             uid: account.uid.to_string(),
@@ -47,6 +50,7 @@ impl UserView {
             roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
             enabled: account.enabled,
             created_at: account.created_at.rfc3339(),
+            password: None,
         }
     }
 }
