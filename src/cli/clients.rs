@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     CliError, Global,
-    door::{OPERATOR, store},
+    door::{OPERATOR, all_pages, store},
     output,
 };
 use crate::{
@@ -17,8 +17,6 @@ use crate::{
     http::ClientView,
     settings::Settings,
 };
-
-const PAGE: usize = 90;
 
 #[derive(Args, Clone)]
 pub(super) struct Lists {
@@ -146,15 +144,8 @@ impl Client {
                 show(&ClientView::of(&client, secret.as_ref()), global)
             }
             Self::List => {
-                let (mut all, mut after) = (Vec::new(), None);
-                loop {
-                    let (clients, next) = manage::list(&service, now, after.as_deref(), PAGE).await?;
-                    all.extend(clients.iter().map(|client| ClientView::of(client, None)));
-                    after = next;
-                    if after.is_none() {
-                        break;
-                    }
-                }
+                let clients = all_pages(async |after, limit| manage::list(&service, now, after, limit).await).await?;
+                let all: Vec<_> = clients.iter().map(|client| ClientView::of(client, None)).collect();
                 if global.json {
                     return output::json(&all);
                 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     CliError, Global,
-    door::{OPERATOR, store},
+    door::{OPERATOR, all_pages, store},
     output,
 };
 use crate::{
@@ -12,8 +12,6 @@ use crate::{
     http::TokenView,
     settings::Settings,
 };
-
-const PAGE: usize = 90;
 
 #[derive(Subcommand)]
 pub(super) enum Tokens {
@@ -38,15 +36,9 @@ impl Tokens {
         match self {
             Self::List { account } => {
                 let account = manage::get(&service, now, &account).await?.record;
-                let (mut all, mut after) = (Vec::new(), None);
-                loop {
-                    let (tokens, next) = revoke::list(&service, now, &account, after.as_deref(), PAGE).await?;
-                    all.extend(tokens.iter().map(|token| TokenView::of(token, &account)));
-                    after = next;
-                    if after.is_none() {
-                        break;
-                    }
-                }
+                let tokens =
+                    all_pages(async |after, limit| revoke::list(&service, now, &account, after, limit).await).await?;
+                let all: Vec<_> = tokens.iter().map(|token| TokenView::of(token, &account)).collect();
                 if global.json {
                     return output::json(&all);
                 }

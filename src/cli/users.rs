@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     CliError, Global,
-    door::{OPERATOR, store},
+    door::{OPERATOR, all_pages, store},
     output,
     password::NewPassword,
 };
@@ -13,8 +13,6 @@ use crate::{
     http::UserView,
     settings::Settings,
 };
-
-const PAGE: usize = 90;
 
 #[derive(Subcommand)]
 pub(super) enum User {
@@ -117,15 +115,8 @@ impl User {
                 show(&UserView { password: shown, ..UserView::of(&account) }, global)
             }
             Self::List => {
-                let (mut all, mut after) = (Vec::new(), None);
-                loop {
-                    let (accounts, next) = manage::list(&service, now, after.as_deref(), PAGE).await?;
-                    all.extend(accounts.iter().map(UserView::of));
-                    after = next;
-                    if after.is_none() {
-                        break;
-                    }
-                }
+                let accounts = all_pages(async |after, limit| manage::list(&service, now, after, limit).await).await?;
+                let all: Vec<_> = accounts.iter().map(UserView::of).collect();
                 if global.json {
                     return output::json(&all);
                 }

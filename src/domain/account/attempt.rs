@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// As many attempts as the free allowance may be under way on one row, and each writes it twice.
-const ROUNDS: usize = 10;
+const CONTENDED_ROUNDS: usize = 10;
 
 /// What is known of the attempts on a name and from an address.
 pub struct Attempts {
@@ -28,8 +28,8 @@ pub struct Attempts {
     address_row: Option<Row<AddressThrottle>>,
 }
 
-/// An attempt that was reserved. It must be given back, booked or withdrawn; one that is dropped becomes a failure
-/// after a minute.
+/// An attempt that was reserved, to be given back, booked or withdrawn. One that is dropped (its password could not be
+/// judged, its process died) becomes a failure after a minute.
 pub struct Attempt {
     id: String,
     address: Tag,
@@ -81,7 +81,7 @@ impl Attempts {
         }
         let id = random_id(service.entropy.as_ref());
         let mut row = self.name_row;
-        for _ in 0..ROUNDS {
+        for _ in 0..CONTENDED_ROUNDS {
             let when = condition(row.as_ref());
             let mut record = row.map_or_else(|| NameThrottle::new(self.name.clone()), |row| row.record);
             record.reserve(now, &self.address, id.clone()).map_err(throttled)?;
@@ -140,7 +140,7 @@ impl Attempt {
     /// A wrong password. If it cannot be written, the reservation becomes a failure by itself in a minute.
     pub async fn book_failure(self, service: &Service, now: Timestamp) {
         let Self { id, address, mut name_row, mut address_row } = self;
-        for _ in 0..ROUNDS {
+        for _ in 0..CONTENDED_ROUNDS {
             let mut name = name_row.record.clone();
             name.book_failure(now, &id);
             let address_when = condition(address_row.as_ref());
@@ -181,7 +181,7 @@ async fn settle(
     again: impl Fn(usize, Option<Item>) -> Option<Write>,
     change: impl Fn(&mut NameThrottle),
 ) -> Result<(), CommitError> {
-    for _ in 0..ROUNDS {
+    for _ in 0..CONTENDED_ROUNDS {
         let mut record = row.record.clone();
         change(&mut record);
         let mut writes = needed.clone();

@@ -38,7 +38,7 @@ pub struct Hashing {
     spare: Arc<Mutex<Vec<Memory>>>,
 }
 
-/// A place in the queue. It is taken before an attempt is reserved, so that no reservation is made in vain.
+/// A place in the queue. It is taken before an attempt is reserved: a full queue costs nobody an attempt.
 pub struct Place {
     hashing: Hashing,
     _place: OwnedSemaphorePermit,

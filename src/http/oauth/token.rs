@@ -133,7 +133,7 @@ pub(super) async fn introspect(State(app): State<App>, request: Request) -> Resu
     Ok(uncached(Json(answer).into_response()))
 }
 
-/// What is said of an active token: an account's e-mail address, roles and namespace as they are now.
+/// What is said of an active token: an account's e-mail address and roles as they are now.
 fn claims(active: &Active, issuer: &str) -> serde_json::Value {
     match active {
         Active::Access(standing) => {
