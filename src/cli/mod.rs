@@ -4,6 +4,7 @@
 
 mod clients;
 mod door;
+mod keys;
 mod output;
 mod password;
 mod serve;
@@ -61,6 +62,9 @@ enum Command {
     /// Make, show, change and end OAuth clients
     #[command(subcommand)]
     Client(clients::Client),
+    /// List and rotate the signing keys
+    #[command(subcommand)]
+    Key(keys::Key),
     /// Show the live tokens of a user, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
@@ -145,6 +149,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Serve(serve) => serve.run(settings).await,
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
+            Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
         }
     })
