@@ -4,9 +4,12 @@
 
 mod clients;
 mod door;
+mod inspect;
 mod output;
 mod password;
 mod serve;
+mod shell;
+mod token;
 mod tokens;
 mod users;
 
@@ -25,11 +28,15 @@ Examples:
   gatemint serve
   gatemint user create ada --role analysts --generate --data .gatemint
   gatemint client create ci --data .gatemint
-  gatemint tokens list --account ada --data .gatemint";
+  gatemint tokens list --account ada --data .gatemint
+  gatemint token inspect --jwks http://127.0.0.1:9000/.well-known/jwks.json < access-token";
+
+/// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
+const VERSION: &str = env!("VERSION_AND_COMMIT");
 
 /// A token service: a username and password, or a refresh token, become a short-lived JWT.
 #[derive(Parser)]
-#[command(name = "gatemint", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "gatemint", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -64,6 +71,15 @@ enum Command {
     /// Show the live tokens of a user, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Print an access token, or look into any token
+    Token {
+        #[command(subcommand)]
+        command: Option<token::Token>,
+    },
+    /// Print what makes a shell complete gatemint's commands
+    Completions(shell::Completions),
+    /// Print the manual page, or write the pages of all commands
+    Man(shell::Man),
 }
 
 /// Why a command did not do as asked.
@@ -84,6 +100,9 @@ pub(crate) enum CliError {
     /// Something of the machine failed.
     #[error("{0}")]
     Failed(String),
+    /// The answer was printed, and it is no.
+    #[error("the answer is no")]
+    AnsweredNo,
 }
 
 impl From<Refusal> for CliError {
@@ -98,7 +117,7 @@ impl CliError {
             Self::Usage(_) | Self::Settings(_) | Self::Wiring(WiringError::NoStore | WiringError::Half(..)) => {
                 ExitCode::from(2)
             }
-            Self::Wiring(_) | Self::Refused(_) | Self::Failed(_) => ExitCode::from(1),
+            Self::Wiring(_) | Self::Refused(_) | Self::Failed(_) | Self::AnsweredNo => ExitCode::from(1),
         }
     }
 
@@ -118,6 +137,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ CliError::AnsweredNo) => error.exit_code(),
         Err(error) => {
             output::error(&error.to_string(), error.cause().as_deref());
             error.exit_code()
@@ -126,6 +146,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliError> {
+    // These are of use before anything is set, and run while a shell starts.
+    match &cli.command {
+        Command::Completions(completions) => return completions.run(),
+        Command::Man(man) => return man.run(),
+        _ => {}
+    }
     let mut settings = Settings::read(std::env::vars_os().filter_map(|(name, value)| {
         // A variable that is not UTF-8 is none of ours: our names are.
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -146,6 +172,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
+            Command::Token { command } => token::run(command, &global).await,
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })
 }

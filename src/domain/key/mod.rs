@@ -5,6 +5,7 @@
 //! its timetable and `now`; nothing is written between rotations.
 
 mod cached;
+pub mod foreign;
 pub mod jwt;
 mod set;
 
