@@ -129,7 +129,7 @@ fn token_in(input: &str) -> (String, Option<&'static str>) {
 
 /// Reads the keys where the user says, and never where a token says.
 async fn keys_at(place: &str) -> Result<Jwks, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("no keys: {error}"));
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(one_line(&format!("no keys: {error}")));
     let scheme = place.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
     let text = if place.contains("://") || matches!(scheme.as_deref(), Some("http" | "https")) {
         let url = WebUrl::parse(place).map_err(|error| CliError::Usage(format!("--jwks: {error}")))?;

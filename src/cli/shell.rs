@@ -1,11 +1,11 @@
 //! `gatemint completions` and `gatemint man`: what a shell and `man` want to know of the commands.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, CliError, output};
+use super::{Cli, CliError, VERSION, output};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -40,18 +40,31 @@ pub(super) struct Man {
 impl Man {
     pub(super) fn run(&self) -> Result<(), CliError> {
         // `help` is a page in itself, and needs none for each command.
-        let command = Cli::command().disable_help_subcommand(true);
-        let Some(directory) = &self.out else {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page).map_err(|error| CliError::Failed(error.to_string()))?;
-            return print(&page);
-        };
-        fs::create_dir_all(directory)
-            .and_then(|()| clap_mangen::generate_to(command, directory))
-            .map_err(|error| CliError::Failed(format!("{}: {error}", directory.display())))?;
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        let Some(directory) = &self.out else { return print(&page(command)?.1) };
+        let failed = |error: io::Error| CliError::Failed(format!("{}: {error}", directory.display()));
+        fs::create_dir_all(directory).map_err(failed)?;
+        let mut commands = vec![command];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
+            let (name, text) = page(command)?;
+            fs::write(directory.join(name), text).map_err(failed)?;
+        }
         output::aside(&format!("The manual pages are in {}.", output::harmless(&directory.display().to_string())));
         Ok(())
     }
+}
+
+/// A command's page, and the name of its file.
+fn page(command: Command) -> Result<(String, Vec<u8>), CliError> {
+    let man = clap_mangen::Man::new(command).source(format!("gatemint {VERSION}"));
+    let mut text = Vec::new();
+    man.render(&mut text).map_err(|error| CliError::Failed(error.to_string()))?;
+    // What follows the options is mostly commands to be typed: their lines stay as they are.
+    let text = String::from_utf8_lossy(&text).replace("\n.SH EXTRA\n", "\n.SH NOTES AND EXAMPLES\n.nf\n");
+    let text = text.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n");
+    Ok((man.get_filename(), text.into_bytes()))
 }
 
 fn print(text: &[u8]) -> Result<(), CliError> {

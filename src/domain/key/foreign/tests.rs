@@ -281,3 +281,64 @@ fn what_is_worth_knowing_is_noted() {
     assert!(noted(json!({"alg": "ES256", "jku": "http://x"}), json!({})).contains("never used"));
     assert!(noted(json!({"alg": "ES256"}), json!({"cnf": {"jkt": "x"}})).contains("bound to a key"));
 }
+
+#[test]
+fn the_examples_of_the_rfcs_are_judged_as_they_say() {
+    const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    let rs256 = concat!(
+        r#"{"kty":"RSA","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm"#,
+        "4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTB",
+        "EMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4",
+        r#"FRWyuXpoQ"}"#
+    );
+    let es256 = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    let eddsa = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let examples = [
+        // RFC 7515, appendix A.2
+        (
+            rs256,
+            format!(
+                "eyJhbGciOiJSUzI1NiJ9.{JOE}.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt\
+                 _O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0Gar\
+                 ZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIh\
+                 WkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+            ),
+            "expired",
+        ),
+        // RFC 7515, appendix A.3
+        (
+            es256,
+            format!(
+                "eyJhbGciOiJFUzI1NiJ9.{JOE}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU\
+                 1Q"
+            ),
+            "expired",
+        ),
+        // RFC 8037, appendix A.4: what is signed is no JSON.
+        (
+            eddsa,
+            "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iy\
+             lGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+                .to_owned(),
+            "malformed",
+        ),
+    ];
+    for (key, token, against) in examples {
+        let found = inspect(&token, Some(&Jwks::parse(key.as_bytes()).unwrap()), NOW);
+        assert_eq!(found.signature, Signature::Matches(None), "{token}: {found:?}");
+        assert_eq!(found.faults.iter().map(Fault::code).collect::<Vec<_>>(), [against]);
+        assert!(!found.is_valid());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_a_panic_and_none_is_valid(text in ".{0,200}", json in r#"[\[\]{}":,a-z0-9. -]{0,80}"#) {
+        let keys = Jwks::parse(br#"{"keys":[{"kty":"RSA"},{"kty":"EC","crv":"P-256"},{}]}"#).unwrap();
+        let parts = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(&json), URL_SAFE_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text));
+        for token in [text.as_str(), json.as_str(), parts.as_str()] {
+            proptest::prop_assert!(!inspect(token, Some(&keys), NOW).is_valid());
+        }
+        let _ = Jwks::parse(json.as_bytes());
+    }
+}
