@@ -453,7 +453,5 @@ fn wrong_use_is_told_and_a_token_is_not_repeated() {
         assert!(told.err.contains(words), "{arguments:?}: {}", told.err);
         assert!(!told.err.contains(&good) && !told.err.contains("pass@"), "{}", told.err);
     }
-    let bare = given(gatemint().arg("token"), b"");
-    assert_eq!(bare.status.code(), Some(2));
-    println!("counted: {} ways to use it wrongly", cases.len() + 1);
+    println!("counted: {} ways to use it wrongly", cases.len());
 }

@@ -8,6 +8,8 @@ mod support;
 // Grants, sessions, revocation and introspection, through the router.
 mod tokens;
 
+// Signing keys and peppers take turns without anyone noticing; in an emergency what must die does, and nothing else.
+mod rotation;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.

@@ -5,6 +5,8 @@
 mod clients;
 mod door;
 mod inspect;
+mod keys;
+mod login;
 mod output;
 mod password;
 mod serve;
@@ -18,14 +20,19 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    client::ClientError,
     domain::{Refusal, RefusalKind},
     settings::{Mistakes, Settings},
     wiring::WiringError,
 };
 
 const EXAMPLES: &str = "\
+With --data, GATEMINT_DATA or GATEMINT_STORE a command works on the state itself; else over HTTP, with the login.
+
 Examples:
   gatemint serve
+  gatemint login --url https://auth.example.org
+  gatemint token
   gatemint user create ada --role analysts --generate --data .gatemint
   gatemint client create ci --data .gatemint
   gatemint tokens list --account ada --data .gatemint
@@ -33,6 +40,11 @@ Examples:
 
 /// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
 const VERSION: &str = env!("VERSION_AND_COMMIT");
+
+const LOGIN_EXAMPLES: &str = "\
+Examples:
+  gatemint login --url https://auth.example.org
+  gatemint login --username ci --password-stdin --offline < password-file";
 
 /// A token service: a username and password, or a refresh token, become a short-lived JWT.
 #[derive(Parser)]
@@ -50,6 +62,9 @@ pub(crate) struct Global {
     /// The data directory: work on the state itself [env: GATEMINT_DATA]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The service's URL, for `login` [default: the last login's, else http://127.0.0.1:9000]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data")]
+    url: Option<String>,
     /// Answer in JSON
     #[arg(long, global = true)]
     json: bool,
@@ -62,20 +77,39 @@ pub(crate) struct Global {
 enum Command {
     /// Run the service on this machine
     Serve(serve::Serve),
+    /// Sign in over HTTP; the login is kept for the commands below
+    #[command(after_help = LOGIN_EXAMPLES)]
+    Login(login::Login),
+    /// End the session of the login, and forget it
+    Logout {
+        /// Only forget it here, whether the service can be reached or not
+        #[arg(long)]
+        forget: bool,
+    },
+    /// Show who is signed in
+    Whoami,
+    /// Change one's password; ends all one's other sessions
+    Passwd(login::Passwd),
+    /// Print a fresh access token, or look into any token
+    #[command(
+        after_help = "Example:\n  curl -H \"Authorization: Bearer $(gatemint token)\" http://127.0.0.1:9000/v1/me"
+    )]
+    Token {
+        #[command(subcommand)]
+        command: Option<token::Token>,
+    },
     /// Make, show, change and end users
     #[command(subcommand)]
     User(users::User),
     /// Make, show, change and end OAuth clients
     #[command(subcommand)]
     Client(clients::Client),
-    /// Show the live tokens of a user, or end one
+    /// List and rotate the signing keys
+    #[command(subcommand)]
+    Key(keys::Key),
+    /// Show live tokens, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
-    /// Print an access token, or look into any token
-    Token {
-        #[command(subcommand)]
-        command: Option<token::Token>,
-    },
     /// Print what makes a shell complete gatemint's commands
     Completions(shell::Completions),
     /// Print the manual page, or write the pages of all commands
@@ -97,6 +131,9 @@ pub(crate) enum CliError {
     /// The service refused.
     #[error("{0}")]
     Refused(Refusal),
+    /// The service that was asked over HTTP refused, or cannot be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Something of the machine failed.
     #[error("{0}")]
     Failed(String),
@@ -117,7 +154,9 @@ impl CliError {
             Self::Usage(_) | Self::Settings(_) | Self::Wiring(WiringError::NoStore | WiringError::Half(..)) => {
                 ExitCode::from(2)
             }
-            Self::Wiring(_) | Self::Refused(_) | Self::Failed(_) | Self::AnsweredNo => ExitCode::from(1),
+            Self::Wiring(_) | Self::Refused(_) | Self::Client(_) | Self::Failed(_) | Self::AnsweredNo => {
+                ExitCode::from(1)
+            }
         }
     }
 
@@ -169,10 +208,15 @@ fn run(cli: Cli) -> Result<(), CliError> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve.run(settings).await,
+            Command::Login(login) => login.run(&global).await,
+            Command::Logout { forget } => login::logout(&global, forget).await,
+            Command::Whoami => login::whoami(&global).await,
+            Command::Passwd(passwd) => passwd.run(&global).await,
+            Command::Token { command } => token::run(command, &global).await,
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
+            Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
-            Command::Token { command } => token::run(command, &global).await,
             Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })

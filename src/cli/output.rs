@@ -22,6 +22,13 @@ pub(super) fn aside(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// What takes a while, for whoever watches.
+pub(super) fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        aside(text);
+    }
+}
+
 /// An error, with what caused it.
 pub(super) fn error(text: &str, cause: Option<&str>) {
     aside(&format!("gatemint: {}", harmless(text)));

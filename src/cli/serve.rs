@@ -14,7 +14,7 @@ use axum::serve::ListenerExt;
 use clap::Args;
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
-use super::{CliError, output, password};
+use super::{CliError, keys, output, password};
 use crate::{
     domain::{
         RefusalKind, Secret, Service,
@@ -79,8 +79,12 @@ impl Serve {
 
         let options = Options::of(settings.trusted_proxies, &settings.cors_origins)
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        let router = http::router(Arc::new(service), Function::Http, &options);
-        answer(listener, router).await
+        let service = Arc::new(service);
+        let rotation = tokio::spawn(keys::keep_rotating(service.clone()));
+        let router = http::router(service, Function::Http, &options);
+        let answered = answer(listener, router).await;
+        rotation.abort();
+        answered
     }
 }
 

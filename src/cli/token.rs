@@ -1,8 +1,8 @@
-//! `gatemint token`
+//! `gatemint token`: a fresh one of the login, or a look into any.
 
 use clap::Subcommand;
 
-use super::{CliError, Global, inspect::Inspect};
+use super::{CliError, Global, inspect::Inspect, login};
 
 #[derive(Subcommand)]
 pub(super) enum Token {
@@ -13,8 +13,6 @@ pub(super) enum Token {
 pub(super) async fn run(command: Option<Token>, global: &Global) -> Result<(), CliError> {
     match command {
         Some(Token::Inspect(inspect)) => inspect.run(global).await,
-        None => Err(CliError::Usage(
-            "there is no login to take a token from; to look into one: gatemint token inspect".into(),
-        )),
+        None => login::token(global).await,
     }
 }

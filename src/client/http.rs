@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, header, redirect};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -68,6 +68,25 @@ impl WebUrl {
         Ok(Self(url))
     }
 
+    /// The place below this URL that these segments name, each escaped as needed.
+    #[must_use]
+    pub fn below(&self, segments: &[&str]) -> Self {
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        Self(url)
+    }
+
+    /// This URL with a query, unless there is nothing to ask.
+    #[must_use]
+    pub fn with_query(mut self, query: &[(&str, &str)]) -> Self {
+        if !query.is_empty() {
+            self.0.query_pairs_mut().extend_pairs(query);
+        }
+        self
+    }
+
     /// Whether what comes from there can be read and changed on its way: plain http, and not from this machine.
     pub fn is_exposed(&self) -> bool {
         let host = self.0.host_str().unwrap_or_default();
@@ -93,21 +112,33 @@ impl Http {
     /// # Errors
     /// `NoClient`: the machine's certificates cannot be used.
     pub fn new() -> Result<Self, HttpError> {
+        Self::following(redirect::Policy::custom(|attempt| {
+            let asked = attempt.previous().first().map(reqwest::Url::scheme);
+            if asked != Some(attempt.url().scheme()) {
+                attempt.error("it redirects to another scheme, which is not followed")
+            } else if attempt.previous().len() > REDIRECTS {
+                attempt.error("it redirects too often")
+            } else {
+                attempt.follow()
+            }
+        }))
+    }
+
+    /// A client for secrets: it goes where it is told and nowhere else.
+    ///
+    /// # Errors
+    /// `NoClient`.
+    pub fn for_secrets() -> Result<Self, HttpError> {
+        Self::following(redirect::Policy::none())
+    }
+
+    fn following(redirects: redirect::Policy) -> Result<Self, HttpError> {
         let client = Client::builder()
             .user_agent(concat!("gatemint/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .timeout(WHOLE)
             .referer(false)
-            .redirect(redirect::Policy::custom(|attempt| {
-                let asked = attempt.previous().first().map(reqwest::Url::scheme);
-                if asked != Some(attempt.url().scheme()) {
-                    attempt.error("it redirects to another scheme, which is not followed")
-                } else if attempt.previous().len() > REDIRECTS {
-                    attempt.error("it redirects too often")
-                } else {
-                    attempt.follow()
-                }
-            }))
+            .redirect(redirects)
             .build();
         client.map(Self).map_err(|error| HttpError::NoClient(causes(&error)))
     }
@@ -117,13 +148,30 @@ impl Http {
     /// # Errors
     /// `Unreachable`, `Status` for anything but 200, `TooLong`.
     pub async fn get(&self, url: &WebUrl, most: usize) -> Result<Vec<u8>, HttpError> {
+        let request = self.0.get(url.0.clone()).header(header::ACCEPT, "application/json, */*;q=0.5");
+        let answer = Self::answer(request, url, most).await?;
+        if answer.status != StatusCode::OK {
+            return Err(HttpError::Status { url: url.clone(), status: answer.status });
+        }
+        Ok(answer.body)
+    }
+
+    /// A request to a place below a URL.
+    pub(super) fn request(&self, method: Method, url: &WebUrl) -> RequestBuilder {
+        self.0.request(method, url.0.clone()).header(header::ACCEPT, "application/json")
+    }
+
+    /// Sends a request, and takes the whole answer if it has at most `most` bytes.
+    ///
+    /// # Errors
+    /// `Unreachable`, `TooLong`.
+    pub(super) async fn answer(request: RequestBuilder, url: &WebUrl, most: usize) -> Result<Answer, HttpError> {
         let unreachable =
             |error: reqwest::Error| HttpError::Unreachable { url: url.clone(), why: causes(&error.without_url()) };
-        let request = self.0.get(url.0.clone()).header(header::ACCEPT, "application/json, */*;q=0.5");
         let mut response = request.send().await.map_err(unreachable)?;
-        if response.status() != StatusCode::OK {
-            return Err(HttpError::Status { url: url.clone(), status: response.status() });
-        }
+        let status = response.status();
+        let retry_after =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(unreachable)? {
             if body.len() + piece.len() > most {
@@ -131,8 +179,16 @@ impl Http {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(body)
+        Ok(Answer { status, retry_after, body })
     }
+}
+
+/// An answer, whole.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// In seconds.
+    pub(super) retry_after: Option<u64>,
+    pub(super) body: Vec<u8>,
 }
 
 /// An error with all that caused it: the last one says most.
