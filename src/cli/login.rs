@@ -50,7 +50,11 @@ async fn turn(file: &LoginFile) -> Result<Turn, CliError> {
 /// # Errors
 /// Nobody is signed in, or elsewhere than `--url` says; the session is over.
 pub(super) async fn refresh(global: &Global) -> Result<(Remote, Session), CliError> {
-    let turn = turn(&file()?).await?;
+    let file = file()?;
+    if !file.exists() {
+        return Err(ClientError::NoLogin.into());
+    }
+    let turn = turn(&file).await?;
     if let (Some(wanted), Some(login)) = (&global.url, turn.read().map_err(ClientError::from)?)
         && wanted.trim_end_matches('/') != login.url
     {
@@ -76,7 +80,7 @@ impl Login {
     pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
         over_http(global, "login")?;
         let file = file()?;
-        let kept = turn(&file).await?.read().unwrap_or(None);
+        let kept = if file.exists() { turn(&file).await?.read().unwrap_or(None) } else { None };
         let url = global
             .url
             .clone()
@@ -157,7 +161,12 @@ fn ask_name(url: &str, usual: Option<&str>) -> Result<String, CliError> {
 /// `logout`: ends the session there and forgets it here.
 pub(super) async fn logout(global: &Global, forget: bool) -> Result<(), CliError> {
     over_http(global, "logout")?;
-    let turn = turn(&file()?).await?;
+    let file = file()?;
+    if !file.exists() {
+        output::aside("Nobody was signed in.");
+        return Ok(());
+    }
+    let turn = turn(&file).await?;
     let login = match turn.read() {
         Ok(login) => login,
         // What cannot be used can still be forgotten.

@@ -113,6 +113,11 @@ impl LoginFile {
         self.directory.join("login.json")
     }
 
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        self.path().exists()
+    }
+
     /// Waits for its turn: from here until the turn is dropped no other command reads or changes the login. Calls `waits`
     /// once if it takes more than a moment.
     ///
