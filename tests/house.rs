@@ -53,6 +53,7 @@ const AREAS: &[Area] = &[
     Area { files: "src/lib", may_name: &[], may_use: &[] },
     Area { files: "src/main", may_name: &["cli"], may_use: &["std::env"] },
     Area { files: "src/bin", may_name: &["lambda"], may_use: &["std::env"] },
+    Area { files: "src/build", may_name: &[], may_use: &[] },
     Area {
         files: "src/cli",
         may_name: &["cli", "client", "clock", "domain", "entropy", "http", "settings", "store", "vault", "wiring"],

@@ -28,6 +28,10 @@ mod first_start;
 mod kill;
 // The operator's commands on the state itself, for people and in JSON.
 mod operator;
+// Anybody's token through `token inspect`: good, expired, forged, and told why.
+mod inspect;
+// Version, completions, manual pages: what shells and packagers ask for.
+mod shell;
 // Whatever is thrown at it: a clear refusal, nothing lost, never a 500 and never a panic.
 mod hostile;
 // Guessing a password gets slow for strangers, and its owner is not kept out.

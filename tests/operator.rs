@@ -469,7 +469,7 @@ fn help_says_something_everywhere_and_needs_nothing() {
     }
     assert!(paths.len() >= 21, "{paths:?}");
     let version = Done::new(gatemint().arg("--version").output().unwrap()).ok().out;
-    assert_eq!(version, format!("gatemint {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(version.starts_with(concat!("gatemint ", env!("CARGO_PKG_VERSION"))), "{version}");
     for wrong in [&[][..], &["user"], &["nonsense"], &["user", "nonsense"], &["user", "get"], &["--nonsense"]] {
         let output = gatemint().args(wrong).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");

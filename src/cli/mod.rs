@@ -4,11 +4,14 @@
 
 mod clients;
 mod door;
+mod inspect;
 mod keys;
 mod login;
 mod output;
 mod password;
 mod serve;
+mod shell;
+mod token;
 mod tokens;
 mod users;
 
@@ -32,7 +35,11 @@ Examples:
   gatemint token
   gatemint user create ada --role analysts --generate --data .gatemint
   gatemint client create ci --data .gatemint
-  gatemint tokens list --account ada --data .gatemint";
+  gatemint tokens list --account ada --data .gatemint
+  gatemint token inspect --jwks http://127.0.0.1:9000/.well-known/jwks.json < access-token";
+
+/// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
+const VERSION: &str = env!("VERSION_AND_COMMIT");
 
 const LOGIN_EXAMPLES: &str = "\
 Examples:
@@ -41,7 +48,7 @@ Examples:
 
 /// A token service: a username and password, or a refresh token, become a short-lived JWT.
 #[derive(Parser)]
-#[command(name = "gatemint", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "gatemint", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -83,11 +90,14 @@ enum Command {
     Whoami,
     /// Change one's password; ends all one's other sessions
     Passwd(login::Passwd),
-    /// Print a fresh access token
+    /// Print a fresh access token, or look into any token
     #[command(
         after_help = "Example:\n  curl -H \"Authorization: Bearer $(gatemint token)\" http://127.0.0.1:9000/v1/me"
     )]
-    Token,
+    Token {
+        #[command(subcommand)]
+        command: Option<token::Token>,
+    },
     /// Make, show, change and end users
     #[command(subcommand)]
     User(users::User),
@@ -100,6 +110,10 @@ enum Command {
     /// Show live tokens, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Print what makes a shell complete gatemint's commands
+    Completions(shell::Completions),
+    /// Print the manual page, or write the pages of all commands
+    Man(shell::Man),
 }
 
 /// Why a command did not do as asked.
@@ -123,6 +137,9 @@ pub(crate) enum CliError {
     /// Something of the machine failed.
     #[error("{0}")]
     Failed(String),
+    /// The answer was printed, and it is no.
+    #[error("the answer is no")]
+    AnsweredNo,
 }
 
 impl From<Refusal> for CliError {
@@ -137,7 +154,9 @@ impl CliError {
             Self::Usage(_) | Self::Settings(_) | Self::Wiring(WiringError::NoStore | WiringError::Half(..)) => {
                 ExitCode::from(2)
             }
-            Self::Wiring(_) | Self::Refused(_) | Self::Client(_) | Self::Failed(_) => ExitCode::from(1),
+            Self::Wiring(_) | Self::Refused(_) | Self::Client(_) | Self::Failed(_) | Self::AnsweredNo => {
+                ExitCode::from(1)
+            }
         }
     }
 
@@ -157,6 +176,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ CliError::AnsweredNo) => error.exit_code(),
         Err(error) => {
             output::error(&error.to_string(), error.cause().as_deref());
             error.exit_code()
@@ -165,6 +185,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliError> {
+    // These are of use before anything is set, and run while a shell starts.
+    match &cli.command {
+        Command::Completions(completions) => return completions.run(),
+        Command::Man(man) => return man.run(),
+        _ => {}
+    }
     let mut settings = Settings::read(std::env::vars_os().filter_map(|(name, value)| {
         // A variable that is not UTF-8 is none of ours: our names are.
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -186,11 +212,12 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Logout { forget } => login::logout(&global, forget).await,
             Command::Whoami => login::whoami(&global).await,
             Command::Passwd(passwd) => passwd.run(&global).await,
-            Command::Token => login::token(&global).await,
+            Command::Token { command } => token::run(command, &global).await,
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
             Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })
 }

@@ -6,6 +6,7 @@
 
 mod cached;
 mod document;
+pub mod foreign;
 pub mod jwt;
 pub mod rotate;
 mod set;
