@@ -36,6 +36,8 @@ pub struct Settings {
     pub vault: Option<PathBuf>,
     /// `GATEMINT_LISTEN`
     pub listen: Option<SocketAddr>,
+    /// `GATEMINT_METRICS_LISTEN`
+    pub metrics_listen: Option<SocketAddr>,
     /// `GATEMINT_ISSUER`
     pub issuer: Option<String>,
     /// `GATEMINT_FUNCTION`
@@ -91,7 +93,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
@@ -101,6 +103,7 @@ const KNOWN: [&str; 18] = [
     "GATEMINT_LISTEN",
     "GATEMINT_LOG",
     "GATEMINT_LOG_FORMAT",
+    "GATEMINT_METRICS_LISTEN",
     "GATEMINT_OFFLINE_IDLE",
     "GATEMINT_ORG",
     "GATEMINT_PASSWORD_MIN",
@@ -183,6 +186,11 @@ impl Settings {
             ),
             listen: reader
                 .read("GATEMINT_LISTEN", "an address and a port, e.g. 127.0.0.1:9000", |text| text.parse().ok()),
+            metrics_listen: reader.read(
+                "GATEMINT_METRICS_LISTEN",
+                "an address and a port, e.g. 127.0.0.1:9464",
+                |text| text.parse().ok(),
+            ),
             issuer: reader.read(
                 "GATEMINT_ISSUER",
                 "an http or https URL without query, fragment and final slash, e.g. https://auth.example.org",

@@ -10,7 +10,7 @@ use crate::{
     domain::{Policy, Service, account::PasswordPolicy, birth::Born},
     entropy::SystemEntropy,
     settings::{Settings, StoreSetting},
-    store::{self, MemoryStore, SqliteStore, Store},
+    store::{self, MeasuredStore, MemoryStore, SqliteStore, Store},
     vault::{self, FileVault},
 };
 
@@ -154,6 +154,12 @@ impl Backends {
     /// The store cannot be read.
     pub async fn born(&self) -> Result<Option<Born>, WiringError> {
         Ok(Born::read(self.store.as_ref(), SystemClock.now()).await?)
+    }
+
+    /// The same, with every round trip to the store measured.
+    #[must_use]
+    pub fn measured(self) -> Self {
+        Self { store: Arc::new(MeasuredStore::new(self.store)), ..self }
     }
 
     /// The service on these backends.

@@ -4,6 +4,9 @@
 
 mod clients;
 mod door;
+pub mod listener;
+mod log_queue;
+mod metrics;
 mod output;
 mod password;
 mod serve;
@@ -116,7 +119,10 @@ impl CliError {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    let outcome = run(cli);
+    // Before an error is told: it is what was last.
+    output::finish_log();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error.to_string(), error.cause().as_deref());
