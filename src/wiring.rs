@@ -99,6 +99,17 @@ impl Place {
         }
     }
 
+    /// The database and the vault's directory.
+    ///
+    /// # Errors
+    /// The store is a process's memory.
+    pub fn files(&self) -> Result<(&Path, &Path), WiringError> {
+        match &self.store {
+            StoreSetting::Sqlite(path) => Ok((path, &self.vault)),
+            StoreSetting::Memory => Err(WiringError::Memory),
+        }
+    }
+
     /// The command that starts the service here.
     fn serve(&self) -> String {
         match &self.data {

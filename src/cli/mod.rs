@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0, 1 refused or failed, 2 used wrongly. Errors go to stderr and say what to do next.
 
+mod backup;
 mod clients;
 mod door;
 pub mod listener;
@@ -67,6 +68,10 @@ enum Command {
     /// Show the live tokens of a user, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Write store and vault, as they are at one moment, into one file
+    Backup(backup::Backup),
+    /// Make a data directory from a backup
+    Restore(backup::Restore),
 }
 
 /// Why a command did not do as asked.
@@ -152,6 +157,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
+            Command::Backup(backup) => backup.run(&global, &settings).await,
+            Command::Restore(restore) => restore.run(&global, &settings).await,
         }
     })
 }

@@ -103,3 +103,9 @@ pub(super) fn finish_log() {
         log.finish();
     }
 }
+
+/// One line on the terminal that the next one replaces; nothing where nobody watches. Says whether somebody does.
+pub(super) fn progress(text: &str) -> bool {
+    let mut terminal = std::io::stderr();
+    terminal.is_terminal() && write!(terminal, "\r\x1b[K{text}").and_then(|()| terminal.flush()).is_ok()
+}

@@ -22,7 +22,7 @@ pub use measured::MeasuredStore;
 pub use memory::MemoryStore;
 pub use row::{Record, Row, UnreadableRow, decode};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{OpenError, SqliteStore, backup};
 
 use async_trait::async_trait;
 
