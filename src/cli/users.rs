@@ -37,7 +37,11 @@ pub(super) enum User {
     },
     /// List all users
     #[command(alias = "ls")]
-    List,
+    List {
+        /// Only those whose password hash is weaker than one that is made now: they have not signed in since
+        #[arg(long)]
+        stale_hash: bool,
+    },
     /// Show a user
     Get {
         /// The name
@@ -114,8 +118,10 @@ impl User {
                 let shown = made.map(|made| made.expose().clone());
                 show(&UserView { password: shown, ..UserView::of(&account) }, global)
             }
-            Self::List => {
-                let accounts = all_pages(async |after, limit| manage::list(&service, now, after, limit).await).await?;
+            Self::List { stale_hash } => {
+                let mut accounts =
+                    all_pages(async |after, limit| manage::list(&service, now, after, limit).await).await?;
+                accounts.retain(|account| !stale_hash || account.password.is_stale());
                 let all: Vec<_> = accounts.iter().map(UserView::of).collect();
                 if global.json {
                     return output::json(&all);
