@@ -38,6 +38,9 @@ const SLOW: &[f64] = &[0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.
 pub const BUCKETS: &[(&str, &[f64])] =
     &[(REQUEST_DURATION, QUICK), (GRANT_DURATION, QUICK), (STORE_DURATION, QUICK), (HASHING_DURATION, SLOW)];
 
+/// Those that get a label: a method can be any word that a client makes up.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 static ON: AtomicBool = AtomicBool::new(false);
 
 fn is_on() -> bool {
@@ -103,8 +106,6 @@ pub fn request_answered(route: &str, method: &str, status: u16, took: Duration) 
     if !is_on() {
         return;
     }
-    // A method can be any word that a client makes up.
-    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
     histogram!(REQUEST_DURATION, "route" => route.to_owned(), "method" => method, "status" => status.to_string())
         .record(took);

@@ -57,7 +57,9 @@ const AREAS: &[Area] = &[
     Area { files: "src/bin", may_name: &["lambda"], may_use: &["std::env"] },
     Area {
         files: "src/cli",
-        may_name: &["cli", "client", "clock", "domain", "entropy", "http", "metric", "settings", "store", "vault", "wiring"],
+        may_name: &[
+            "cli", "client", "clock", "domain", "entropy", "http", "metric", "settings", "store", "vault", "wiring",
+        ],
         may_use: &[
             "axum",
             "aws_config",

@@ -123,7 +123,8 @@ impl Peer {
             }
         }
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
+        let length =
+            head.split("content-length: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).unwrap();
         Some((head[9..12].parse().unwrap(), String::from_utf8(body).unwrap()))
@@ -286,17 +287,18 @@ async fn a_head_has_a_length() {
     };
     running.connect().say(&head(15 << 10)).hears(200, "hello");
     let mut refused = 0;
-    for too_long in [head(17 << 10), head(1 << 20), format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(20 << 10))]
-        .into_iter()
-        .chain([format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: x\r\n".repeat(200))])
+    for too_long in
+        [head(17 << 10), head(1 << 20), format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(20 << 10))]
+            .into_iter()
+            .chain([format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: x\r\n".repeat(200))])
     {
         // Whoever sends on while he is refused may hear nothing but the end.
-        let heard = running.connect().say(&too_long).hear();
-        assert!(heard.as_ref().is_none_or(|(status, _)| *status == 431), "{heard:?}");
+        let answer = running.connect().say(&too_long).hear();
+        assert!(answer.as_ref().is_none_or(|(status, _)| *status == 431), "{answer:?}");
         refused += 1;
     }
     // In one packet there is no such excuse, nor where nothing ends it.
-    running.connect().say(&head(17 << 10)[..(16 << 10) + 1]).hears(431, "");
+    running.connect().say(&head(17 << 10)[..=16 << 10]).hears(431, "");
     running.ends().await;
     println!("counted: {} heads that are too long refused", refused + 1);
 }

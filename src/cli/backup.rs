@@ -132,7 +132,8 @@ impl Backup {
 
         // Under the vault's lock nothing is promoted; so the rows of this moment fit the secrets of this moment. The
         // copying itself may take its time: the snapshot stays as it is.
-        let (snapshot, secrets) = vault.copy(|| Snapshot::of(store)).map_err(|error| CliError::Failed(error.to_string()))?;
+        let (snapshot, secrets) =
+            vault.copy(|| Snapshot::of(store)).map_err(|error| CliError::Failed(error.to_string()))?;
         let mut progress = Progress::new("copied");
         let rows = snapshot?.write(&draft.0, facts, &secrets, |done, all| {
             progress.tell(done, all);
@@ -166,11 +167,13 @@ impl Backup {
         match fs::symlink_metadata(&self.file) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(CliError::Failed(format!("{shown} cannot be looked at: {error}"))),
-            Ok(_) if !self.force => {
-                Err(CliError::Failed(format!("{shown} is there already; name another file, or replace it with --force")))
-            }
+            Ok(_) if !self.force => Err(CliError::Failed(format!(
+                "{shown} is there already; name another file, or replace it with --force"
+            ))),
             Ok(data) if data.is_file() && backup::is_marked(&self.file).unwrap_or(false) => Ok(()),
-            Ok(_) => Err(CliError::Failed(format!("{shown} is not a gatemint backup, and is not replaced; move it away"))),
+            Ok(_) => {
+                Err(CliError::Failed(format!("{shown} is not a gatemint backup, and is not replaced; move it away")))
+            }
         }
     }
 }
@@ -228,9 +231,10 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
 /// Whether a service can be started there.
 async fn check(settings: &Settings, place: &Place) -> Result<(), String> {
     let service: Service = wiring::existing(settings, place).await.map_err(|error| error.to_string())?;
-    service.ready(true).await.map_err(|refusal| {
-        refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string)
-    })
+    service
+        .ready(true)
+        .await
+        .map_err(|refusal| refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string))
 }
 
 /// Only where nothing is may anything be restored.
@@ -238,7 +242,9 @@ fn must_be_free(data: &Path) -> Result<(), CliError> {
     let shown = data.display();
     match fs::read_dir(data).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(CliError::Failed(format!("{shown} is not empty; restore into a directory that does not exist"))),
+        Ok(false) => {
+            Err(CliError::Failed(format!("{shown} is not empty; restore into a directory that does not exist")))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(CliError::Failed(format!("{shown} cannot be restored into: {error}"))),
     }
@@ -358,7 +364,10 @@ impl Progress {
 
     fn tell(&mut self, done: i32, all: i32) {
         let percent = i32::try_from(i64::from(done) * 100 / i64::from(all.max(1))).unwrap_or(100);
-        if self.told != Some(percent) && self.begun.elapsed() >= WORTH_TELLING && output::progress(&format!("{percent} % {}", self.what)) {
+        if self.told != Some(percent)
+            && self.begun.elapsed() >= WORTH_TELLING
+            && output::progress(&format!("{percent} % {}", self.what))
+        {
             self.told = Some(percent);
         }
     }

@@ -1,6 +1,6 @@
 //! Connections: who gets one, how long it may take for what, and how it ends.
 //!
-//! A connection is always in one [`Phase`], and each phase that a peer can draw out has an end: there is nothing that a
+//! A connection is always in one phase, and each phase that a peer can draw out has an end: there is nothing that a
 //! peer can do, or leave undone, that holds a connection for ever.
 
 mod phase;

@@ -78,8 +78,7 @@ pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError
     let terminal = std::io::stderr().is_terminal();
     let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
     let queue = LogQueue::to_stderr().map_err(|error| CliError::Failed(format!("the log did not start: {error}")))?;
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone()).log_internal_errors(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone()).log_internal_errors(false);
     let started = match format {
         LogFormat::Human => log.with_ansi(terminal).try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
+use gatemint::clock::{Clock, SystemClock};
 
 use super::program::listening;
 use crate::support::{asking::Asking, process::Serve};
@@ -30,7 +31,10 @@ impl Exposition {
                 let name = sample.split('{').next().unwrap();
                 let family = ["_bucket", "_sum", "_count"]
                     .iter()
-                    .find_map(|end| name.strip_suffix(end).filter(|family| read.types.get(*family).is_some_and(|kind| kind == "histogram")))
+                    .find_map(|end| {
+                        name.strip_suffix(end)
+                            .filter(|family| read.types.get(*family).is_some_and(|kind| kind == "histogram"))
+                    })
                     .unwrap_or(name);
                 assert!(read.types.contains_key(family), "{line} has no type");
                 assert!(read.samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{sample} twice");
@@ -42,14 +46,18 @@ impl Exposition {
 
     fn histograms_are_sound(&self) {
         for (family, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
-            for (sample, count) in self.samples.iter().filter(|(sample, _)| sample.starts_with(&format!("{family}_count"))) {
+            for (sample, count) in
+                self.samples.iter().filter(|(sample, _)| sample.starts_with(&format!("{family}_count")))
+            {
                 let labels = sample.strip_prefix(&format!("{family}_count")).unwrap().trim_matches(['{', '}']);
                 let separator = if labels.is_empty() { "" } else { "," };
                 let start = format!("{family}_bucket{{{labels}{separator}le=\"");
                 let mut buckets: Vec<(f64, f64)> = self
                     .samples
                     .iter()
-                    .filter_map(|(sample, value)| Some((sample.strip_prefix(&start)?.trim_end_matches("\"}").parse().unwrap(), *value)))
+                    .filter_map(|(sample, value)| {
+                        Some((sample.strip_prefix(&start)?.trim_end_matches("\"}").parse().unwrap(), *value))
+                    })
                     .collect();
                 buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
                 assert!(buckets.len() > 5, "{sample}: {buckets:?}");
@@ -118,7 +126,9 @@ async fn known_events_are_counted_as_what_they_are_and_nobody_is_named() {
     after.has("gatemint_hashing_seconds_count", 1 + 1 + 5);
     after.has("gatemint_hashing_queue", 0);
     let request = |route: &str, method: &str, status: u16| {
-        format!(r#"gatemint_http_request_duration_seconds_count{{route="{route}",method="{method}",status="{status}"}}"#)
+        format!(
+            r#"gatemint_http_request_duration_seconds_count{{route="{route}",method="{method}",status="{status}"}}"#
+        )
     };
     after.has(&request("/oauth2/token", "POST", 200), 4);
     after.has(&request("/oauth2/token", "POST", 429), 2);
@@ -126,8 +136,10 @@ async fn known_events_are_counted_as_what_they_are_and_nobody_is_named() {
     after.has(&request("(none)", "GET", 404), 1);
     after.has(&request("/healthz", "other", 405), 1);
     for operation in ["get", "commit"] {
-        let calls = after.samples[&format!(r#"gatemint_store_round_trips_total{{operation="{operation}",outcome="ok"}}"#)];
-        let before = before.samples[&format!(r#"gatemint_store_round_trips_total{{operation="{operation}",outcome="ok"}}"#)];
+        let calls =
+            after.samples[&format!(r#"gatemint_store_round_trips_total{{operation="{operation}",outcome="ok"}}"#)];
+        let before =
+            before.samples[&format!(r#"gatemint_store_round_trips_total{{operation="{operation}",outcome="ok"}}"#)];
         // Eight passwords and five refreshes read once each; what the admin's request reads comes on top of it.
         assert!(calls - before >= 10.0, "{operation}: {before} to {calls}");
         let counted = after.samples[&format!(r#"gatemint_store_duration_seconds_count{{operation="{operation}"}}"#)];
@@ -136,9 +148,11 @@ async fn known_events_are_counted_as_what_they_are_and_nobody_is_named() {
     assert!(after.samples["gatemint_connections"] >= 1.0, "the client keeps its connection");
     after.has(&format!(r#"gatemint_build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION")), 1);
     let started = after.samples["process_start_time_seconds"];
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-    assert!((0.0..300.0).contains(&(now - started)), "{started}");
-    for secret in ["admin", "mallory", "some-user", "here", "secret", "127.0.0.1", "ODD", "gmr_", first.access.as_str()] {
+    assert_eq!(started.fract().total_cmp(&0.0), std::cmp::Ordering::Equal);
+    let started: u64 = format!("{started:.0}").parse().unwrap();
+    assert!((started..started + 300).contains(&SystemClock.now().0), "{started}");
+    for secret in ["admin", "mallory", "some-user", "here", "secret", "127.0.0.1", "ODD", "gmr_", first.access.as_str()]
+    {
         assert!(!text.contains(secret), "{secret}");
     }
 

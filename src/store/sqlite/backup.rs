@@ -20,6 +20,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, backup, params, types::Value};
 use zeroize::Zeroizing;
 
@@ -248,9 +249,10 @@ fn digest_of(connection: &Connection) -> rusqlite::Result<(String, u64)> {
         }
         take(row.get_ref(4)?.as_bytes()?);
     }
-    for table in
-        ["SELECT name, content FROM vault ORDER BY name", "SELECT name, value FROM facts WHERE name <> ?1 ORDER BY name"]
-    {
+    for table in [
+        "SELECT name, content FROM vault ORDER BY name",
+        "SELECT name, value FROM facts WHERE name <> ?1 ORDER BY name",
+    ] {
         take(b"table");
         let mut statement = connection.prepare(table)?;
         let named: &[&dyn rusqlite::ToSql] = if statement.parameter_count() == 1 { &[&DIGEST] } else { &[] };
@@ -260,8 +262,7 @@ fn digest_of(connection: &Connection) -> rusqlite::Result<(String, u64)> {
             take(row.get_ref(1)?.as_bytes()?);
         }
     }
-    let hex = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((hex, rows_seen))
+    Ok((URL_SAFE_NO_PAD.encode(context.finish()), rows_seen))
 }
 
 /// Whether a file's header says that it is a backup; whether it is a whole one is another matter.
@@ -385,7 +386,8 @@ impl Backup {
         let mut fill = || -> rusqlite::Result<bool> {
             let transaction = connection.transaction()?;
             {
-                let mut read = self.connection.prepare("SELECT partition, sort, version, expires_at, body FROM items")?;
+                let mut read =
+                    self.connection.prepare("SELECT partition, sort, version, expires_at, body FROM items")?;
                 let mut write = transaction.prepare(
                     "INSERT INTO items (partition, sort, version, expires_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?;
