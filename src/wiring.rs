@@ -3,16 +3,21 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     clock::{Clock, SystemClock},
-    domain::{Policy, Service, account::PasswordPolicy, birth::Born},
+    domain::{Policy, Service, account::PasswordPolicy, birth::Born, key::Keys},
     entropy::SystemEntropy,
     settings::{Settings, StoreSetting},
     store::{self, MeasuredStore, MemoryStore, SqliteStore, Store},
     vault::{self, FileVault},
 };
+
+/// How old keys in memory grow on one machine, where reading them costs little: how soon an emergency rotation by
+/// another process counts.
+const NEAR: Duration = Duration::from_secs(10);
 
 /// Where the state is, decided.
 #[derive(Clone, Debug)]
@@ -181,6 +186,9 @@ impl Backends {
             refresh_max: settings.refresh_max,
             offline_idle: settings.offline_idle,
             reuse_window: settings.reuse_window,
+            signing_alg: settings.signing_alg,
+            key_rotate_every: settings.key_rotate_every,
+            key_publish_ahead: settings.key_publish_ahead,
             password: PasswordPolicy { min_bytes: settings.password_min },
             organisation: settings.organisation.clone(),
             ..Policy::new(issuer)
@@ -193,6 +201,7 @@ impl Backends {
             policy,
             settings.hash_threads,
         );
+        service.keys = Keys::fresh_for(NEAR);
         if let Some(file) = self.first_password {
             // The first password's file goes when it stops being the password.
             service.password_changed = Box::new(move |name| {

@@ -234,6 +234,55 @@ async fn every_session_goes_on_from_where_it_was_when_the_backup_was_made() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_made_while_keys_are_replaced_has_rows_and_keys_that_fit() {
+    const BACKUPS: usize = 12;
+    let home = tempfile::tempdir().unwrap();
+    let data = started(home.path());
+    let password = fs::read_to_string(data.join("admin-password")).unwrap();
+    let enough = Arc::new(AtomicBool::new(false));
+    let rotating = {
+        let (data, enough) = (data.clone(), enough.clone());
+        std::thread::spawn(move || {
+            let mut rotations = 0;
+            while !enough.load(Ordering::SeqCst) {
+                for more in [&["key", "rotate", "--now"][..], &["key", "rotate", "--refresh", "--now"]] {
+                    let output = operator(&data, more);
+                    assert!(output.status.success(), "{}", said(&output));
+                    rotations += 1;
+                }
+            }
+            rotations
+        })
+    };
+    let files: Vec<_> = (0..BACKUPS).map(|n| home.path().join(format!("backup-{n}"))).collect();
+    for file in &files {
+        back_up(file, &data);
+    }
+    enough.store(true, Ordering::SeqCst);
+    let rotations = rotating.join().unwrap();
+    let mut signers = std::collections::HashSet::new();
+    for (n, file) in files.iter().enumerate() {
+        let restored = home.path().join(format!("restored-{n}"));
+        let output = command("restore", file, &restored, &[]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+        let serve = Serve::start(&restored);
+        let asking = Asking::at(&serve.url);
+        let ready = asking.get("/readyz").await;
+        assert_eq!(ready.status, StatusCode::OK, "{}", ready.text);
+        let tokens = asking.password("admin", &password).await.tokens();
+        let me = asking.v1(Method::GET, "/v1/me", &tokens.access, None).await;
+        assert_eq!(me.status, StatusCode::OK, "{}", me.text);
+        asking.refresh(&tokens.refresh).await.tokens();
+        signers.insert(tokens.access.split('.').next().unwrap().to_owned());
+    }
+    assert!(signers.len() > 1 && rotations > 1, "keys were replaced between backups");
+    println!(
+        "counted: {BACKUPS} backups during {rotations} rotations, {} different keys sign after restoring",
+        signers.len()
+    );
+}
+
 /// Makes a store long, so that copying it takes a while: rows that no service asks for.
 fn lengthen(data: &Path, megabytes: usize) {
     let mut connection = Connection::open(data.join("gatemint.db")).unwrap();

@@ -366,7 +366,7 @@ impl Progress {
         let percent = i32::try_from(i64::from(done) * 100 / i64::from(all.max(1))).unwrap_or(100);
         if self.told != Some(percent)
             && self.begun.elapsed() >= WORTH_TELLING
-            && output::progress(&format!("{percent} % {}", self.what))
+            && output::progress_line(&format!("{percent} % {}", self.what))
         {
             self.told = Some(percent);
         }
@@ -374,7 +374,7 @@ impl Progress {
 
     fn end(&self) {
         if self.told.is_some() {
-            output::progress("");
+            output::progress_line("");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is printed: the one place that writes to stdout and stderr, and that starts and ends the log.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal, Write},
     sync::OnceLock,
 };
@@ -22,6 +23,13 @@ pub(super) fn aside(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// What takes a while, for whoever watches.
+pub(super) fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        aside(text);
+    }
+}
+
 /// An error, with what caused it.
 pub(super) fn error(text: &str, cause: Option<&str>) {
     aside(&format!("gatemint: {}", harmless(text)));
@@ -30,15 +38,29 @@ pub(super) fn error(text: &str, cause: Option<&str>) {
     }
 }
 
-/// The text without what a terminal would obey: names and paths in it may be anybody's choice.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Whether a terminal would obey it: a control character, or one that turns the direction of what follows.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A value as JSON.
+/// The text without what a terminal would obey: names and paths in it may be anybody's choice.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_obeyed(c) && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A value as JSON. What a terminal would obey is written as an escape, which is the same value.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
-    line(&text);
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) && c != '\n' {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    line(&safe);
     Ok(())
 }
 
@@ -104,7 +126,7 @@ pub(super) fn finish_log() {
 }
 
 /// One line on the terminal that the next one replaces; nothing where nobody watches. Says whether somebody does.
-pub(super) fn progress(text: &str) -> bool {
+pub(super) fn progress_line(text: &str) -> bool {
     let mut terminal = std::io::stderr();
     terminal.is_terminal() && write!(terminal, "\r\x1b[K{text}").and_then(|()| terminal.flush()).is_ok()
 }

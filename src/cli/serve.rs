@@ -14,7 +14,7 @@ use clap::Args;
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
 use super::{
-    CliError,
+    CliError, keys,
     listener::{self, Limits},
     metrics::Metrics,
     output, password,
@@ -93,8 +93,12 @@ impl Serve {
 
         let options = Options::of(settings.trusted_proxies, &settings.cors_origins)
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        let router = http::router(Arc::new(service), Function::Http, &options);
-        answer((listener, router, Limits::usual().behind(settings.trusted_proxies)), metrics).await
+        let service = Arc::new(service);
+        let rotation = tokio::spawn(keys::keep_rotating(service.clone()));
+        let router = http::router(service, Function::Http, &options);
+        let answered = answer((listener, router, Limits::usual().behind(settings.trusted_proxies)), metrics).await;
+        rotation.abort();
+        answered
     }
 }
 

@@ -144,7 +144,10 @@ fn what_is_there_is_not_replaced() {
     restore(&file, &full);
 
     let never = home.path().join("never");
-    refused(&command("backup", &home.path().join("b"), &never, &[]).output().unwrap(), &["there is no data directory", "gatemint serve"]);
+    refused(
+        &command("backup", &home.path().join("b"), &never, &[]).output().unwrap(),
+        &["there is no data directory", "gatemint serve"],
+    );
     println!("counted: 7 things that were there stayed");
 }
 

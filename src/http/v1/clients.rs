@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A client as it is shown, over HTTP and by the commands.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct ClientView {
     pub(crate) id: String,
     pub(crate) public: bool,

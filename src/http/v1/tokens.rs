@@ -1,11 +1,13 @@
 //! `/v1/tokens`: every live token of an account, and the end of one.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     extract::{Request, State},
     http::StatusCode,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     dress::Dressed,
@@ -21,10 +23,10 @@ use crate::{
 };
 
 /// A live token as it is shown, over HTTP and by the commands: no credential.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct TokenView {
     pub(crate) id: String,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) subject: String,
     pub(crate) client_id: String,
     pub(crate) scope: String,
@@ -38,7 +40,7 @@ impl TokenView {
         let session = &token.session;
         Self {
             id: token.id.to_string(),
-            kind: "session",
+            kind: "session".into(),
             subject: account.name.to_string(),
             client_id: session.client.to_string(),
             scope: session.scope.to_string(),

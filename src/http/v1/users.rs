@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// An account as it is shown, over HTTP and by the commands: nothing of its password.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct UserView {
     pub(crate) name: String,
     pub(crate) uid: String,
