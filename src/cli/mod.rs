@@ -96,7 +96,7 @@ enum Command {
     Passwd(login::Passwd),
     /// Print a fresh access token, or look into any token
     #[command(
-        after_help = "Example:\n  curl -H \"Authorization: Bearer $(gatemint token)\" http://127.0.0.1:9000/v1/me"
+        after_help = "Example:\n  gatemint token | sed 's/^/Authorization: Bearer /' | curl -H @- http://127.0.0.1:9000/v1/me"
     )]
     Token {
         #[command(subcommand)]
