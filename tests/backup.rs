@@ -236,36 +236,39 @@ async fn every_session_goes_on_from_where_it_was_when_the_backup_was_made() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_made_while_keys_are_replaced_has_rows_and_keys_that_fit() {
-    const BACKUPS: usize = 12;
+    const ROTATIONS: usize = 6;
     let home = tempfile::tempdir().unwrap();
     let data = started(home.path());
     let password = fs::read_to_string(data.join("admin-password")).unwrap();
-    let enough = Arc::new(AtomicBool::new(false));
+    let rotations = Arc::new(AtomicUsize::new(0));
     let rotating = {
-        let (data, enough) = (data.clone(), enough.clone());
+        let (data, rotations) = (data.clone(), rotations.clone());
         std::thread::spawn(move || {
-            let mut rotations = 0;
-            while !enough.load(Ordering::SeqCst) {
-                for more in [&["key", "rotate", "--now"][..], &["key", "rotate", "--refresh", "--now"]] {
-                    let output = operator(&data, more);
-                    assert!(output.status.success(), "{}", said(&output));
-                    rotations += 1;
-                }
+            for n in 0..ROTATIONS {
+                let more =
+                    if n % 2 == 0 { &["key", "rotate", "--now"][..] } else { &["key", "rotate", "--refresh", "--now"] };
+                let output = operator(&data, more);
+                assert!(output.status.success(), "{}", said(&output));
+                rotations.fetch_add(1, Ordering::SeqCst);
             }
-            rotations
         })
     };
-    let files: Vec<_> = (0..BACKUPS).map(|n| home.path().join(format!("backup-{n}"))).collect();
-    for file in &files {
-        back_up(file, &data);
+    let mut files = Vec::new();
+    while rotations.load(Ordering::SeqCst) < ROTATIONS && !rotating.is_finished() {
+        files.push(home.path().join(format!("backup-{}", files.len())));
+        back_up(files.last().unwrap(), &data);
     }
-    enough.store(true, Ordering::SeqCst);
-    let rotations = rotating.join().unwrap();
+    rotating.join().unwrap();
     let mut signers = std::collections::HashSet::new();
+    let mut served = 0;
     for (n, file) in files.iter().enumerate() {
         let restored = home.path().join(format!("restored-{n}"));
+        // A restore warns when a service cannot be started on what it made: no key signs, or no pepper is there.
         let output = command("restore", file, &restored, &[]).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+        if n % 3 != 0 {
+            continue;
+        }
         let serve = Serve::start(&restored);
         let asking = Asking::at(&serve.url);
         let ready = asking.get("/readyz").await;
@@ -275,10 +278,12 @@ async fn a_backup_made_while_keys_are_replaced_has_rows_and_keys_that_fit() {
         assert_eq!(me.status, StatusCode::OK, "{}", me.text);
         asking.refresh(&tokens.refresh).await.tokens();
         signers.insert(tokens.access.split('.').next().unwrap().to_owned());
+        served += 1;
     }
-    assert!(signers.len() > 1 && rotations > 1, "keys were replaced between backups");
+    assert!(signers.len() > 1, "keys were replaced between backups");
     println!(
-        "counted: {BACKUPS} backups during {rotations} rotations, {} different keys sign after restoring",
+        "counted: {} backups during {ROTATIONS} rotations, all fit to start on; {served} were, and {} different keys signed",
+        files.len(),
         signers.len()
     );
 }

@@ -17,6 +17,7 @@ use std::{
         fs::PermissionsExt as _,
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::digest;
@@ -62,7 +63,7 @@ pub struct Facts {
 pub enum BackupError {
     /// The store cannot be read.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Store(Arc<OpenError>),
     /// There is no such file.
     #[error("there is no file {}", .0.display())]
     Missing(PathBuf),
@@ -134,7 +135,15 @@ impl Snapshot {
     /// # Errors
     /// It cannot be opened or read.
     pub fn of(store: &Path) -> Result<Self, BackupError> {
-        let connection = file::connect(store, Purpose::Read)?.connection;
+        // Others lock the whole file for a moment: when the first one opens it, when the last one closes it.
+        let connect = || file::connect(store, Purpose::Read).map_err(file::Trouble::from);
+        let connection = file::patiently(connect, file::Trouble::is_busy).map_err(|trouble| match trouble {
+            file::Trouble::Sqlite { source, .. } => {
+                BackupError::Unusable { path: store.to_owned(), source: source.into() }
+            }
+            file::Trouble::Open(error) => BackupError::Store(error),
+        })?;
+        let connection = connection.connection;
         // A transaction begins with its first read.
         let begin = || {
             if connection.is_autocommit() {
@@ -379,10 +388,11 @@ impl Backup {
         if store.exists() {
             return Err(BackupError::Unusable { path: store.to_owned(), source: "it is there already".into() });
         }
-        file::make(store)?;
+        file::make(store).map_err(|error| BackupError::Store(error.into()))?;
         // A new database that our own code made, and rows alone: nothing else of a backup's file gets into it, its
         // secrets' traces in free pages least of all.
-        let mut connection = file::connect(store, Purpose::Write)?.connection;
+        let open = file::connect(store, Purpose::Write).map_err(|error| BackupError::Store(error.into()))?;
+        let mut connection = open.connection;
         let mut fill = || -> rusqlite::Result<bool> {
             let transaction = connection.transaction()?;
             {
