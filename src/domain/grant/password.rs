@@ -110,6 +110,7 @@ impl Prepared {
             opened_at: now,
             generation: Generation(0),
             pepper: self.pepper,
+            pepper_before: None,
             rotated_at: now,
             ends_at: now,
         };
