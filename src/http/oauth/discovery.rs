@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -11,11 +11,8 @@ use serde_json::{Value, json};
 use super::dress::Dressed;
 use crate::{
     domain::{client::GrantType, key::PublicKey},
-    http::{App, Function},
+    http::{App, CACHED, Function},
 };
-
-/// How long verifiers may keep keys and metadata.
-const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 fn cached(body: Value) -> Response {
     ([(header::CACHE_CONTROL, CACHED)], Json(body)).into_response()
