@@ -67,6 +67,12 @@ impl Described {
         self
     }
 
+    /// A wire type that is named by another one of its schemas alone.
+    pub(super) fn knows<T: ToSchema>(mut self) -> Self {
+        self.refers_to::<T>();
+        self
+    }
+
     fn refers_to<T: ToSchema>(&mut self) -> Ref {
         self.schemas.push((T::name().into(), T::schema()));
         T::schemas(&mut self.schemas);

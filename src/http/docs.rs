@@ -325,7 +325,7 @@ impl Page<'_> {
         let label = escape(&label.replace('`', ""));
         let _ = writeln!(
             self.html,
-            "<pre tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><code>{}</code></pre>",
+            "<pre tabindex=\"0\" role=\"group\" aria-label=\"{label}\"><code>{}</code></pre>",
             escape(text)
         );
     }
@@ -375,8 +375,10 @@ impl Page<'_> {
 /// The headers that every answer has: said once.
 const ALWAYS: [&str; 3] = ["Cache-Control", "X-Content-Type-Options", "X-Request-Id"];
 
+/// A schema's description; of a value that may be null, the value's.
 fn described(schema: &Value) -> &str {
-    schema["description"].as_str().unwrap_or_default()
+    let of_value = || schema["oneOf"].as_array()?.iter().find_map(|one| one["description"].as_str());
+    schema["description"].as_str().or_else(of_value).unwrap_or_default()
 }
 
 /// A value as it stands in a form, a path or a query.

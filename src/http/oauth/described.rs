@@ -267,8 +267,8 @@ pub(super) fn introspect() -> Described {
         "What the token is; an account's `email` and `roles` as they are now.",
         "application/json",
         json!({
-            "active": true, "token_type": "Bearer", "iss": "http://127.0.0.1:9000", "sub": "tSJ2zUVyZIcMV4rVH7BkFg",
-            "aud": "http://127.0.0.1:9000", "client_id": "gatemint", "username": "ada", "preferred_username": "ada",
+            "active": true, "token_type": "Bearer", "iss": "https://auth.example.org", "sub": "tSJ2zUVyZIcMV4rVH7BkFg",
+            "aud": "https://auth.example.org", "client_id": "gatemint", "username": "ada", "preferred_username": "ada",
             "identity": "ada", "namespace": "ada", "email": "ada@example.org", "roles": ["analysts"],
             "scope": "profile email roles", "sid": "yN5UwCvRHzUNhLMdcJqFWA", "jti": "O3rWkwvDyD2WREZV8q1YGA",
             "iat": 1_795_338_735, "nbf": 1_795_338_735, "exp": 1_795_339_635, "auth_time": 1_795_338_735
@@ -310,9 +310,9 @@ pub(super) fn jwks() -> Described {
 
 fn metadata_example() -> Value {
     json!({
-        "issuer": "http://127.0.0.1:9000",
-        "token_endpoint": "http://127.0.0.1:9000/oauth2/token",
-        "jwks_uri": "http://127.0.0.1:9000/.well-known/jwks.json"
+        "issuer": "https://auth.example.org",
+        "token_endpoint": "https://auth.example.org/oauth2/token",
+        "jwks_uri": "https://auth.example.org/.well-known/jwks.json"
     })
 }
 
