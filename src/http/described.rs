@@ -67,16 +67,16 @@ impl Described {
         self
     }
 
-    /// A wire type that is named by another one of its schemas alone.
-    pub(super) fn knows<T: ToSchema>(mut self) -> Self {
-        self.refers_to::<T>();
-        self
+    fn refers_to<T: ToSchema>(&mut self) -> Ref {
+        self.refers_to_as::<T>(T::name().into())
     }
 
-    fn refers_to<T: ToSchema>(&mut self) -> Ref {
-        self.schemas.push((T::name().into(), T::schema()));
+    /// A generic type has one name for all that it can be, so that each needs one of its own.
+    fn refers_to_as<T: ToSchema>(&mut self, name: String) -> Ref {
+        let reference = Ref::from_schema_name(name.as_str());
+        self.schemas.push((name, T::schema()));
         T::schemas(&mut self.schemas);
-        Ref::from_schema_name(T::name())
+        reference
     }
 
     /// A segment of the path.
@@ -140,6 +140,14 @@ impl Described {
     /// An answer with a body of a wire type.
     pub(super) fn answers<T: ToSchema>(self, status: u16, description: &str, example: Value) -> Self {
         self.answers_as::<T>(status, description, JSON, example, &[])
+    }
+
+    /// An answer with a page of a list of `T`s, which are wire types too.
+    pub(super) fn answers_page<T: ToSchema, P: ToSchema>(mut self, description: &str, example: Value) -> Self {
+        self.refers_to::<T>();
+        let schema = self.refers_to_as::<P>(format!("{}Page", T::name()));
+        let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();
+        self.respond(200, description, Some((JSON, content)), &[])
     }
 
     /// An answer with a body of a wire type, in a media type, with headers beside those that every answer has.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import schemathesis
 
-HOST, ADMIN, LOG = (os.environ[f"OPENAPI_{name}"] for name in ("HOST", "ADMIN", "LOG"))
+HOST, ADMIN, LOG, RUN = (os.environ[f"OPENAPI_{name}"] for name in ("HOST", "ADMIN", "LOG", "RUN"))
 ADMIN_PASSWORD = Path(os.environ["OPENAPI_ADMIN_PASSWORD"]).read_text()
 USER, PASSWORD, CLIENT = "ada", "correct horse battery staple", "ci"
 FIELDS = {"refresh_token": "gmr_of-the-last-reply", "client_secret": "gmc_of-the-client", "token": "eyJ_an-access-token"}
@@ -94,7 +94,7 @@ def is_protected_token(identifier):
 
 def new_name(stem):
     state["made"] += 1
-    return f"{stem}-{state['made']}"
+    return f"{stem}-{RUN}-{state['made']}"
 
 
 with lock:

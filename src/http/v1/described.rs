@@ -137,8 +137,7 @@ where
     let described = described
         .query("limit", "How many at most.", limit, 10)
         .query("cursor", "The `next_cursor` of the page before.", cursor, "YWRh")
-        .knows::<T>()
-        .answers::<Page<T>>(200, description, json!({ "items": [item], "next_cursor": "YWRh" }));
+        .answers_page::<T, Page<T>>(description, json!({ "items": [item], "next_cursor": "YWRh" }));
     by_bearer(described, "`limit` or `cursor` is not what it must be, or a parameter is repeated.")
 }
 
