@@ -130,11 +130,12 @@ impl Page<'_> {
         self.paragraphs(
             "Every operation has requests for `curl` to paste. Secrets are never arguments, which every process of the machine \
              can read: they come from files without a line end, named like their parameter, and the access token from a \
-             file `authorization`. A sign-in makes them:",
+             file `authorization`. This asks for a password:",
         );
+        self.example("A password", "umask 077; read -rs password; printf %s \"$password\" > password");
+        self.paragraphs("And a sign-in makes the others:");
         let commands = format!(
-            "umask 077\nread -rs password && printf %s \"$password\" > password\n\
-             curl -sS {}/oauth2/token \\\n  -d grant_type=password -d username=ada --data-urlencode password@password > reply.json\n\
+            "curl -sS {}/oauth2/token \\\n  -d grant_type=password -d username=ada --data-urlencode password@password > reply.json\n\
              jq -j .refresh_token reply.json > refresh_token\n\
              jq -j '\"Authorization: Bearer \" + .access_token' reply.json > authorization",
             self.issuer
@@ -161,7 +162,7 @@ impl Page<'_> {
     }
 
     fn credentials(&mut self, security: &Value) {
-        let names = security.as_array().map(|ways| ways.iter().flat_map(Value::as_object).flat_map(|way| way.keys()));
+        let names = security.as_array().map(|ways| ways.iter().filter_map(Value::as_object).flat_map(|way| way.keys()));
         let says: Vec<&str> = names
             .into_iter()
             .flatten()
@@ -220,7 +221,9 @@ impl Page<'_> {
             escape(&kind),
             escape(place)
         );
-        let resolved = described(self.resolve(schema)).to_owned();
+        let resolved = self.resolve(schema);
+        let resolved = described(if resolved["items"].is_null() { resolved } else { self.resolve(&resolved["items"]) });
+        let resolved = resolved.to_owned();
         self.push(&inline(description));
         if !resolved.is_empty() && resolved != description {
             self.push(" ");

@@ -6,8 +6,10 @@ Its cases are the same in every run; tests/strangers/openapi_hooks.py makes the 
 
 import collections
 import copy
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,7 @@ CHECKS = [
 ]
 # The issuer of the stored document: what a first start on the usual address records.
 STORED_ISSUER = "http://127.0.0.1:9000"
+PASSWORD = "correct horse battery staple"  # of the user of the examples
 HELPER, HELPER_PASSWORD = "helper", "makes what the examples need"
 CONFIGURATION = """
 [auth.openapi.bearer]
@@ -46,6 +49,40 @@ def document_is_the_stored_one(serve):
     operations = [f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item]
     counted(f"{len(operations)} operations, served as they are stored in tests/openapi.json")
     return document, operations
+
+
+def page_can_be_pasted(place):
+    """Every request of /docs through bash, as a reader pastes it, on a service of its own."""
+    with Serve(place / "pasted") as serve:
+        data = ("--data", str(serve.data))
+        gatemint("user", "create", "ada", "--password-stdin", *data, stdin=PASSWORD + "\n")
+        secret = json.loads(gatemint("client", "create", "ci", "--json", *data))["secret"]
+        tokens = password_grant(serve.url, "ada", PASSWORD)
+        admin = password_grant(serve.url, "admin", serve.admin_password())["access_token"]
+        files = {"password": PASSWORD, "client_secret": secret, "refresh_token": tokens["refresh_token"], "token": tokens["access_token"]}
+        folder = place / "reader"
+        folder.mkdir()
+        for name, text in {**files, "authorization": f"Authorization: Bearer {admin}"}.items():
+            (folder / name).write_text(text)
+        page = get(f"{serve.url}/docs").body.decode()
+        responses = json.loads(get(f"{serve.url}/openapi.json").body)["paths"]
+        documented = {o["operationId"]: set(o["responses"]) for item in responses.values() for o in item.values()}
+        good, seen = 0, collections.Counter()
+        for operation, article in re.findall(r'<article aria-labelledby="(\w+)">(.*?)</article>', page, re.DOTALL):
+            for command in re.findall(r"<code>(curl .*?)</code></pre>", article, re.DOTALL):
+                command = html.unescape(command).replace("curl -sS ", "curl -sS --max-time 30 -o answer -w '%{http_code}' ", 1)
+                done = subprocess.run(["bash", "-c", command], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+                equal((done.returncode, done.stderr), (0, ""), f"what bash says to {command}")
+                check(done.stdout in documented[operation], f"{operation} answered {done.stdout}, which is not documented: {command}")
+                # What an example names may be there already, or gone by an earlier one; the request itself is never wrong.
+                what = (folder / "answer").read_text()
+                check(done.stdout not in ("413", "422", "429", "503"), f"{command}: {done.stdout} {what}")
+                check(done.stdout != "400" or "invalid_grant" in what, f"{command}: {done.stdout} {what}")
+                good += done.stdout.startswith("2")
+                seen[operation] += 1
+        equal(set(seen), set(documented), "the operations that have a request on the page")
+        check(good >= 0.7 * sum(seen.values()), f"only {good} of {sum(seen.values())} pasted requests got a 2xx")
+        counted(f"{sum(seen.values())} requests of /docs pasted into bash, {good} answered with 2xx, the others as documented")
 
 
 def schemathesis(serve, place, document, environment, *options):
@@ -117,6 +154,7 @@ def ask_everything(serve, place, document):
 def main():
     with temporary_directory() as place, Serve(place / "data", {"GATEMINT_ACCESS_LIFE": "24h"}) as serve:
         gatemint("user", "create", HELPER, "--role", "admin", "--password-stdin", "--data", str(serve.data), stdin=HELPER_PASSWORD + "\n")
+        page_can_be_pasted(place)
         document, operations = document_is_the_stored_one(serve)
         answers = ask_everything(serve, place, document)
         check("panicked" not in serve.printed(), "no handler panicked")

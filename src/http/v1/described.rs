@@ -124,7 +124,7 @@ fn absent(described: Described, what: &str) -> Described {
 }
 
 /// A list's `limit` and `cursor`, and what comes of bad ones.
-fn paged<T: ToSchema>(described: Described, description: &str, item: Value) -> Described
+fn paged<T: ToSchema>(described: Described, description: &str, item: &Value) -> Described
 where
     Page<T>: ToSchema,
 {
@@ -133,7 +133,7 @@ where
         .minimum(Some(1))
         .maximum(Some(page::MOST))
         .default(Some(page::USUAL.into()));
-    let cursor = text("base64url").pattern(Some("^[A-Za-z0-9_-]*$"));
+    let cursor = text("In base64url.").pattern(Some("^[A-Za-z0-9_-]*$"));
     let described = described
         .query("limit", "How many at most.", limit, 10)
         .query("cursor", "The `next_cursor` of the page before.", cursor, "YWRh")
@@ -208,7 +208,7 @@ pub(super) fn list_tokens() -> Described {
         "scope": "profile email roles", "issued_at": "2026-11-22T09:12:15Z", "expires_at": "2026-11-29T09:12:15Z",
         "last_used_at": "2026-11-22T09:12:15Z"
     });
-    absent(paged::<TokenView>(described, "A page of them.", example), "user")
+    absent(paged::<TokenView>(described, "A page of them.", &example), "user")
 }
 
 /// `DELETE /v1/tokens/{id}`
@@ -219,7 +219,7 @@ pub(super) fn end_token() -> Described {
         "End one token",
         "Ends a session by its id: one's own; for admins anyone's. What is somebody else's does not exist for the others.",
     )
-    .path("id", "The token's `id`; no credential.", text("base64url"), "c1RfrFqWj3x8rPCvWkNjYQnI3lQrxEfM1Qzhh0kNyhYV")
+    .path("id", "The token's `id`; no credential.", text("In base64url."), "c1RfrFqWj3x8rPCvWkNjYQnI3lQrxEfM1Qzhh0kNyhYV")
     .answers_nothing(204, "It is over.", &[]);
     refused(by_bearer(described, REPEATED), 404, "There is no such token.", "there is no token of that id", None)
 }
@@ -227,7 +227,7 @@ pub(super) fn end_token() -> Described {
 /// `GET /v1/users`
 pub(super) fn list_users() -> Described {
     let described = Described::new("list_users", USERS, "List users", "By name.");
-    paged::<UserView>(described, "A page of them.", user())
+    paged::<UserView>(described, "A page of them.", &user())
 }
 
 /// `POST /v1/users`
@@ -305,7 +305,7 @@ pub(super) fn list_clients() -> Described {
         "List clients",
         "By id; the first page holds the built-in one besides.",
     );
-    paged::<ClientView>(described, "A page of them.", client())
+    paged::<ClientView>(described, "A page of them.", &client())
 }
 
 /// `POST /v1/clients`
