@@ -11,13 +11,13 @@
 //!
 //! # Map
 //! ```text
-//! main, bin ─► cli, lambda ─► http ─► domain ─► store and vault (ports), clock, entropy
+//! main, bin ─► cli, lambda ─► http ─► domain ─► store and vault (ports), clock, entropy, metric
 //!                    └─ wiring: settings become a store, a vault and a service ─┘
 //! ```
 //! [`domain`] is what the service does; it never sees a framework, a wire type or the environment. [`store`] and
 //! [`vault`] are ports with their backends; a backend never sees the domain. `http` has a folder per dialect: OAuth 2.0,
-//! and our own resources. `cli` and `lambda` are the two rims. `cargo check --no-default-features` builds the domain and
-//! the memory backends alone.
+//! and our own resources. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
+//! others' JWKS, for `cli` alone. `cargo check --no-default-features` builds the domain and the memory backends alone.
 //!
 //! # A refresh's way
 //! ```text
@@ -31,6 +31,14 @@
 //! 8 http/oauth         200, JSON, Cache-Control: no-store
 //! ```
 //!
+//! # A key's way
+//! ```text
+//! key::rotate   create: the next document is staged in the vault   publish: keys#jwks lists its keys, too
+//!               test: what it signs is judged by that row          finish: it becomes the current one, by compare-and-swap
+//! a day later   its newest key signs; the one before it judges for 31 days and 2 hours more, and is then dropped
+//! ```
+//! At every moment the row covers what the vault holds, so a signer never uses a key that a verifier does not know.
+//!
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
 //! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
@@ -38,6 +46,8 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod client;
 pub mod clock;
 pub mod domain;
 pub mod entropy;
@@ -45,6 +55,7 @@ pub mod entropy;
 pub mod http;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod metric;
 #[cfg(any(feature = "cli", feature = "lambda"))]
 pub mod settings;
 pub mod store;

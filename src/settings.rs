@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::domain::key::Algorithm;
+
 /// Where the state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSetting {
@@ -36,6 +38,8 @@ pub struct Settings {
     pub vault: Option<PathBuf>,
     /// `GATEMINT_LISTEN`
     pub listen: Option<SocketAddr>,
+    /// `GATEMINT_METRICS_LISTEN`
+    pub metrics_listen: Option<SocketAddr>,
     /// `GATEMINT_ISSUER`
     pub issuer: Option<String>,
     /// `GATEMINT_FUNCTION`
@@ -52,6 +56,12 @@ pub struct Settings {
     pub offline_idle: Duration,
     /// `GATEMINT_REUSE_WINDOW`
     pub reuse_window: Duration,
+    /// `GATEMINT_SIGNING_ALG`; none keeps what the newest key has
+    pub signing_alg: Option<Algorithm>,
+    /// `GATEMINT_KEY_ROTATE_EVERY`
+    pub key_rotate_every: Duration,
+    /// `GATEMINT_KEY_PUBLISH_AHEAD`
+    pub key_publish_ahead: Duration,
     /// `GATEMINT_PASSWORD_MIN`, bytes
     pub password_min: usize,
     /// `GATEMINT_HASH_THREADS`
@@ -91,22 +101,26 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 22] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
     "GATEMINT_FUNCTION",
     "GATEMINT_HASH_THREADS",
     "GATEMINT_ISSUER",
+    "GATEMINT_KEY_PUBLISH_AHEAD",
+    "GATEMINT_KEY_ROTATE_EVERY",
     "GATEMINT_LISTEN",
     "GATEMINT_LOG",
     "GATEMINT_LOG_FORMAT",
+    "GATEMINT_METRICS_LISTEN",
     "GATEMINT_OFFLINE_IDLE",
     "GATEMINT_ORG",
     "GATEMINT_PASSWORD_MIN",
     "GATEMINT_REFRESH_IDLE",
     "GATEMINT_REFRESH_MAX",
     "GATEMINT_REUSE_WINDOW",
+    "GATEMINT_SIGNING_ALG",
     "GATEMINT_STORE",
     "GATEMINT_TRUSTED_PROXIES",
     "GATEMINT_VAULT",
@@ -183,6 +197,11 @@ impl Settings {
             ),
             listen: reader
                 .read("GATEMINT_LISTEN", "an address and a port, e.g. 127.0.0.1:9000", |text| text.parse().ok()),
+            metrics_listen: reader.read(
+                "GATEMINT_METRICS_LISTEN",
+                "an address and a port, e.g. 127.0.0.1:9464",
+                |text| text.parse().ok(),
+            ),
             issuer: reader.read(
                 "GATEMINT_ISSUER",
                 "an http or https URL without query, fragment and final slash, e.g. https://auth.example.org",
@@ -211,6 +230,21 @@ impl Settings {
                 Duration::ZERO,
                 MINUTE,
                 "0s to 60s, e.g. 30s",
+            ),
+            signing_alg: reader.read("GATEMINT_SIGNING_ALG", "ES256, RS256 or EdDSA", Algorithm::parse),
+            key_rotate_every: reader.duration(
+                "GATEMINT_KEY_ROTATE_EVERY",
+                30 * DAY,
+                DAY,
+                365 * DAY,
+                "1d to 365d, e.g. 30d",
+            ),
+            key_publish_ahead: reader.duration(
+                "GATEMINT_KEY_PUBLISH_AHEAD",
+                DAY,
+                150 * MINUTE,
+                30 * DAY,
+                "150m to 30d, e.g. 24h (verifiers may keep a JWKS for two hours)",
             ),
             password_min: reader
                 .read("GATEMINT_PASSWORD_MIN", "8 to 1024 bytes, e.g. 15", |text| {
@@ -244,6 +278,12 @@ impl Settings {
             reader.mistakes.push(Mistake {
                 variable: "GATEMINT_DATA".into(),
                 expected: "stands for GATEMINT_STORE and GATEMINT_VAULT together; set it or the two",
+            });
+        }
+        if settings.key_rotate_every <= settings.key_publish_ahead {
+            reader.mistakes.push(Mistake {
+                variable: "GATEMINT_KEY_ROTATE_EVERY".into(),
+                expected: "must be longer than GATEMINT_KEY_PUBLISH_AHEAD",
             });
         }
         if settings.refresh_max < settings.access_life {

@@ -3,20 +3,25 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     clock::{Clock, SystemClock},
-    domain::{Policy, Service, account::PasswordPolicy, birth::Born},
+    domain::{Policy, Service, account::PasswordPolicy, birth::Born, key::Keys},
     entropy::SystemEntropy,
     settings::{Settings, StoreSetting},
-    store::{self, MemoryStore, SqliteStore, Store},
+    store::{self, MeasuredStore, MemoryStore, SqliteStore, Store},
     vault::{self, FileVault},
 };
 
+/// How old keys in memory grow on one machine, where reading them costs little: how soon an emergency rotation by
+/// another process counts.
+const NEAR: Duration = Duration::from_secs(10);
+
 /// Where the state is, decided.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct StateLocation {
     store: StoreSetting,
     vault: PathBuf,
     /// The directory of both, if it is one.
@@ -64,7 +69,7 @@ impl From<crate::domain::Refusal> for WiringError {
     }
 }
 
-impl Place {
+impl StateLocation {
     /// A data directory.
     pub fn of_data(directory: &Path) -> Self {
         Self {
@@ -96,6 +101,17 @@ impl Place {
             (Some(data), _) => data.display().to_string(),
             (None, StoreSetting::Sqlite(path)) => path.display().to_string(),
             (None, StoreSetting::Memory) => "memory:".into(),
+        }
+    }
+
+    /// The database and the vault's directory.
+    ///
+    /// # Errors
+    /// The store is a process's memory.
+    pub fn files(&self) -> Result<(&Path, &Path), WiringError> {
+        match &self.store {
+            StoreSetting::Sqlite(path) => Ok((path, &self.vault)),
+            StoreSetting::Memory => Err(WiringError::Memory),
         }
     }
 
@@ -156,6 +172,12 @@ impl Backends {
         Ok(Born::read(self.store.as_ref(), SystemClock.now()).await?)
     }
 
+    /// The same, with every round trip to the store measured.
+    #[must_use]
+    pub fn measured(self) -> Self {
+        Self { store: Arc::new(MeasuredStore::new(self.store)), ..self }
+    }
+
     /// The service on these backends.
     pub fn service(self, settings: &Settings, issuer: String) -> Service {
         let policy = Policy {
@@ -164,6 +186,9 @@ impl Backends {
             refresh_max: settings.refresh_max,
             offline_idle: settings.offline_idle,
             reuse_window: settings.reuse_window,
+            signing_alg: settings.signing_alg,
+            key_rotate_every: settings.key_rotate_every,
+            key_publish_ahead: settings.key_publish_ahead,
             password: PasswordPolicy { min_bytes: settings.password_min },
             organisation: settings.organisation.clone(),
             ..Policy::new(issuer)
@@ -176,6 +201,7 @@ impl Backends {
             policy,
             settings.hash_threads,
         );
+        service.keys = Keys::fresh_for(NEAR);
         if let Some(file) = self.first_password {
             // The first password's file goes when it stops being the password.
             service.password_changed = Box::new(move |name| {
@@ -196,8 +222,8 @@ impl Backends {
 /// A service on state that a first start has made.
 ///
 /// # Errors
-/// As [`Place::open`]; the first start has not happened.
-pub async fn existing(settings: &Settings, place: &Place) -> Result<Service, WiringError> {
+/// As [`StateLocation::open`]; the first start has not happened.
+pub async fn existing(settings: &Settings, place: &StateLocation) -> Result<Service, WiringError> {
     let never_started = || WiringError::NotBorn { place: place.name(), serve: place.serve() };
     if place.store == StoreSetting::Memory {
         return Err(WiringError::Memory);

@@ -8,6 +8,8 @@ mod support;
 // Grants, sessions, revocation and introspection, through the router.
 mod tokens;
 
+// Signing keys and peppers take turns without anyone noticing; in an emergency what must die does, and nothing else.
+mod rotation;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.
@@ -26,8 +28,16 @@ mod first_start;
 mod kill;
 // The operator's commands on the state itself, for people and in JSON.
 mod operator;
+// Anybody's token through `token inspect`: good, expired, forged, and told why.
+mod inspect;
+// Version, completions, manual pages: what shells and packagers ask for.
+mod shell;
 // Whatever is thrown at it: a clear refusal, nothing lost, never a 500 and never a panic.
 mod hostile;
+// A backup is of one moment, and what is made of it goes on.
+mod backup;
+// Connections, the log and the metrics of the real program: nothing holds it up, and nothing ends it.
+mod serving;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::{
     CliError, Global,
-    door::{OPERATOR, all_pages, store},
+    door::{Door, OPERATOR, all_pages},
     output,
 };
 use crate::{
@@ -128,8 +129,7 @@ fn show(view: &ClientView, global: &Global) -> Result<(), CliError> {
 
 impl Client {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
-        let service = store(settings).await?;
-        let now = service.now();
+        let door = Door::open(settings, global).await?;
         match self {
             Self::Create { id, public, lists, introspect } => {
                 let new = NewClient {
@@ -140,12 +140,10 @@ impl Client {
                     introspect,
                     access_life: lists.access_life.map(Duration::from_secs),
                 };
-                let (client, secret) = manage::create(&service, now, &id, new, OPERATOR).await?;
-                show(&ClientView::of(&client, secret.as_ref()), global)
+                show(&door.create_client(&id, new).await?, global)
             }
             Self::List => {
-                let clients = all_pages(async |after, limit| manage::list(&service, now, after, limit).await).await?;
-                let all: Vec<_> = clients.iter().map(|client| ClientView::of(client, None)).collect();
+                let all = door.clients().await?;
                 if global.json {
                     return output::json(&all);
                 }
@@ -156,7 +154,7 @@ impl Client {
                 output::table(&["id", "kind", "enabled", "grants"], rows);
                 Ok(())
             }
-            Self::Get { id } => show(&ClientView::of(&manage::get(&service, now, &id).await?, None), global),
+            Self::Get { id } => show(&door.client(&id).await?, global),
             Self::Set { id, lists, introspect, new_secret } => {
                 let patch = ClientPatch {
                     enabled: None,
@@ -179,13 +177,12 @@ impl Client {
                             .into(),
                     ));
                 }
-                let (client, secret) = manage::update(&service, now, &id, &patch, OPERATOR).await?;
-                show(&ClientView::of(&client, secret.as_ref()), global)
+                show(&door.change_client(&id, patch).await?, global)
             }
-            Self::Disable { id } => enable(&service, global, &id, false).await,
-            Self::Enable { id } => enable(&service, global, &id, true).await,
+            Self::Disable { id } => enable(&door, global, &id, false).await,
+            Self::Enable { id } => enable(&door, global, &id, true).await,
             Self::Delete { id } => {
-                manage::delete(&service, now, &id, OPERATOR).await?;
+                door.delete_client(&id).await?;
                 output::aside(&format!("The client {id} and everything that it obtained are gone."));
                 Ok(())
             }
@@ -193,8 +190,78 @@ impl Client {
     }
 }
 
-async fn enable(service: &crate::domain::Service, global: &Global, id: &str, on: bool) -> Result<(), CliError> {
+async fn enable(door: &Door, global: &Global, id: &str, on: bool) -> Result<(), CliError> {
     let patch = ClientPatch { enabled: Some(on), ..ClientPatch::default() };
-    let (client, _) = manage::update(service, service.now(), id, &patch, OPERATOR).await?;
-    show(&ClientView::of(&client, None), global)
+    show(&door.change_client(id, patch).await?, global)
+}
+
+impl Door {
+    async fn create_client(&self, id: &str, new: NewClient) -> Result<ClientView, CliError> {
+        match self {
+            Self::Store(service) => {
+                let (client, secret) = manage::create(service, service.now(), id, new, OPERATOR).await?;
+                Ok(ClientView::of(&client, secret.as_ref()))
+            }
+            Self::Remote(access) => {
+                let body = json!({
+                    "id": id,
+                    "public": new.public,
+                    "grants": new.grants,
+                    "audiences": new.audiences,
+                    "scopes": new.scopes,
+                    "introspect": new.introspect,
+                    "access_life": new.access_life.map(|life| life.as_secs()),
+                });
+                Ok(access.post(&["clients"], body).await?)
+            }
+        }
+    }
+
+    async fn clients(&self) -> Result<Vec<ClientView>, CliError> {
+        match self {
+            Self::Store(service) => {
+                let now = service.now();
+                let all = all_pages(async |after, limit| manage::list(service, now, after, limit).await).await?;
+                Ok(all.iter().map(|client| ClientView::of(client, None)).collect())
+            }
+            Self::Remote(access) => access.all(&["clients"], &[]).await,
+        }
+    }
+
+    async fn client(&self, id: &str) -> Result<ClientView, CliError> {
+        match self {
+            Self::Store(service) => Ok(ClientView::of(&manage::get(service, service.now(), id).await?, None)),
+            Self::Remote(access) => Ok(access.get(&["clients", id]).await?),
+        }
+    }
+
+    async fn change_client(&self, id: &str, patch: ClientPatch) -> Result<ClientView, CliError> {
+        match self {
+            Self::Store(service) => {
+                let (client, secret) = manage::update(service, service.now(), id, &patch, OPERATOR).await?;
+                Ok(ClientView::of(&client, secret.as_ref()))
+            }
+            Self::Remote(access) => {
+                let mut body = serde_json::Map::new();
+                let mut set = |field: &str, value: Option<serde_json::Value>| {
+                    body.extend(value.map(|value| (field.to_owned(), value)));
+                };
+                set("enabled", patch.enabled.map(Into::into));
+                set("grants", patch.grants.map(|grants| json!(grants)));
+                set("audiences", patch.audiences.map(Into::into));
+                set("scopes", patch.scopes.map(Into::into));
+                set("introspect", patch.introspect.map(Into::into));
+                set("access_life", patch.access_life.map(|life| json!(life.map(|life| life.as_secs()))));
+                set("new_secret", patch.new_secret.then_some(true.into()));
+                Ok(access.patch(&["clients", id], body.into()).await?)
+            }
+        }
+    }
+
+    async fn delete_client(&self, id: &str) -> Result<(), CliError> {
+        match self {
+            Self::Store(service) => Ok(manage::delete(service, service.now(), id, OPERATOR).await?),
+            Self::Remote(access) => Ok(access.delete(&["clients", id]).await?),
+        }
+    }
 }

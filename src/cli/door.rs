@@ -1,36 +1,145 @@
-//! Which service a command speaks to. So far there is one door: the store itself, for an operator.
+//! Which service a command speaks to: the store itself, for an operator, or a gatemint over HTTP, with the login.
 
-use super::CliError;
+use axum::http::Method;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{CliError, Global, login};
 use crate::{
-    domain::{Refusal, Service},
+    client::{ClientError, Remote},
+    domain::{Refusal, Secret, Service},
     settings::Settings,
-    wiring::{self, Place, WiringError},
+    wiring::{self, StateLocation, WiringError},
 };
 
 /// Who the audit events name.
 pub(super) const OPERATOR: &str = "operator";
+
+/// How many items are asked for at a time.
+const PAGE: usize = 90;
+
+/// What a command works on.
+pub(super) enum Door {
+    /// The state itself.
+    Store(Box<Service>),
+    /// A service that runs elsewhere, with what the login may do there.
+    Remote(Access),
+}
+
+impl Door {
+    /// The one rule: `--data`, `GATEMINT_DATA` or `GATEMINT_STORE` name the store itself; else the login's service.
+    ///
+    /// # Errors
+    /// The store cannot be opened; nobody is signed in; the session is over.
+    pub(super) async fn open(settings: &Settings, global: &Global) -> Result<Self, CliError> {
+        if StateLocation::of_settings(settings)?.is_none() {
+            return Ok(Self::Remote(Access::of_login(global).await?));
+        }
+        if global.url.is_some() {
+            return Err(CliError::Usage(
+                "a store is named (--data, GATEMINT_DATA or GATEMINT_STORE) and --url too: leave one of them out"
+                    .into(),
+            ));
+        }
+        Ok(Self::Store(Box::new(store(settings).await?)))
+    }
+}
+
+/// A gatemint and an access token for it.
+pub(super) struct Access {
+    remote: Remote,
+    pub(super) token: Secret<String>,
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+impl Access {
+    /// With a fresh access token of the login.
+    ///
+    /// # Errors
+    /// Nobody is signed in, or elsewhere than `--url` says; the session is over.
+    pub(super) async fn of_login(global: &Global) -> Result<Self, CliError> {
+        let (remote, session) = login::refresh(global).await?;
+        Ok(Self { remote, token: session.access })
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<Value>,
+    ) -> Result<T, ClientError> {
+        self.remote.ask(&self.token, method, path, &[], body).await
+    }
+
+    /// Reads a resource; `path` is below `/v1`.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Makes a resource.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: Value) -> Result<T, ClientError> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    /// Changes a resource.
+    pub(super) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: Value) -> Result<T, ClientError> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
+    /// Ends a resource.
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    /// Everything that a list holds.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, CliError> {
+        let limit = PAGE.to_string();
+        every_page(async |after: Option<&str>| {
+            let mut query = query.to_vec();
+            query.push(("limit", &limit));
+            query.extend(after.map(|cursor| ("cursor", cursor)));
+            let page: Page<T> = self.remote.ask(&self.token, Method::GET, path, &query, None).await?;
+            Ok::<_, CliError>((page.items, page.next_cursor))
+        })
+        .await
+    }
+}
 
 /// The service on the store that `--data` or the settings name. Audit events go to stderr, as those of `serve` do.
 ///
 /// # Errors
 /// No store is named; it cannot be opened; it was never started.
 pub(super) async fn store(settings: &Settings) -> Result<Service, CliError> {
-    let place = Place::of_settings(settings)?.ok_or(WiringError::NoStore)?;
+    let place = StateLocation::of_settings(settings)?.ok_or(WiringError::NoStore)?;
     super::output::start_log(settings, "gatemint::audit=info,warn")?;
     Ok(wiring::existing(settings, &place).await?)
 }
 
-/// Everything that a list holds, page by page. `page` gets how many to ask for, and after which place.
+/// Everything that a list of the store holds. `page` gets how many to ask for, and after which place.
 ///
 /// # Errors
 /// The first page's that fails.
 pub(super) async fn all_pages<T>(
     mut page: impl AsyncFnMut(Option<&str>, usize) -> Result<(Vec<T>, Option<String>), Refusal>,
 ) -> Result<Vec<T>, CliError> {
-    const PAGE: usize = 90;
+    Ok(every_page(async |after: Option<&str>| page(after, PAGE).await).await?)
+}
+
+async fn every_page<T, E>(
+    mut page: impl AsyncFnMut(Option<&str>) -> Result<(Vec<T>, Option<String>), E>,
+) -> Result<Vec<T>, E> {
     let (mut all, mut after) = (Vec::new(), None::<String>);
     loop {
-        let (items, next) = page(after.as_deref(), PAGE).await?;
+        let (items, next) = page(after.as_deref()).await?;
         all.extend(items);
         after = next;
         if after.is_none() {

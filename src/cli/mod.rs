@@ -2,11 +2,20 @@
 //!
 //! Exit codes: 0, 1 refused or failed, 2 used wrongly. Errors go to stderr and say what to do next.
 
+mod backup;
 mod clients;
 mod door;
+mod inspect;
+mod keys;
+pub mod listener;
+mod log_queue;
+mod login;
+mod metrics;
 mod output;
 mod password;
 mod serve;
+mod shell;
+mod token;
 mod tokens;
 mod users;
 
@@ -15,21 +24,35 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    client::ClientError,
     domain::{Refusal, RefusalKind},
     settings::{Mistakes, Settings},
     wiring::WiringError,
 };
 
 const EXAMPLES: &str = "\
+With --data, GATEMINT_DATA or GATEMINT_STORE a command works on the state itself; else over HTTP, with the login.
+
 Examples:
   gatemint serve
+  gatemint login --url https://auth.example.org
+  gatemint token
   gatemint user create ada --role analysts --generate --data .gatemint
   gatemint client create ci --data .gatemint
-  gatemint tokens list --account ada --data .gatemint";
+  gatemint tokens list --account ada --data .gatemint
+  gatemint token inspect --jwks http://127.0.0.1:9000/.well-known/jwks.json < access-token";
+
+/// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
+const VERSION: &str = env!("VERSION_AND_COMMIT");
+
+const LOGIN_EXAMPLES: &str = "\
+Examples:
+  gatemint login --url https://auth.example.org
+  gatemint login --username ci --password-stdin --offline < password-file";
 
 /// A token service: a username and password, or a refresh token, become a short-lived JWT.
 #[derive(Parser)]
-#[command(name = "gatemint", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "gatemint", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -43,6 +66,9 @@ pub(crate) struct Global {
     /// The data directory: work on the state itself [env: GATEMINT_DATA]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The service's URL, for `login` [default: the last login's, else http://127.0.0.1:9000]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data")]
+    url: Option<String>,
     /// Answer in JSON
     #[arg(long, global = true)]
     json: bool,
@@ -55,15 +81,47 @@ pub(crate) struct Global {
 enum Command {
     /// Run the service on this machine
     Serve(serve::Serve),
+    /// Sign in over HTTP; the login is kept for the commands below
+    #[command(after_help = LOGIN_EXAMPLES)]
+    Login(login::Login),
+    /// End the session of the login, and forget it
+    Logout {
+        /// Only forget it here, whether the service can be reached or not
+        #[arg(long)]
+        forget: bool,
+    },
+    /// Show who is signed in
+    Whoami,
+    /// Change one's password; ends all one's other sessions
+    Passwd(login::Passwd),
+    /// Print a fresh access token, or look into any token
+    #[command(
+        after_help = "Example:\n  gatemint token | sed 's/^/Authorization: Bearer /' | curl -H @- http://127.0.0.1:9000/v1/me"
+    )]
+    Token {
+        #[command(subcommand)]
+        command: Option<token::Token>,
+    },
     /// Make, show, change and end users
     #[command(subcommand)]
     User(users::User),
     /// Make, show, change and end OAuth clients
     #[command(subcommand)]
     Client(clients::Client),
-    /// Show the live tokens of a user, or end one
+    /// List and rotate the signing keys
+    #[command(subcommand)]
+    Key(keys::Key),
+    /// Show live tokens, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Write store and vault, as they are at one moment, into one file
+    Backup(backup::Backup),
+    /// Make a data directory from a backup
+    Restore(backup::Restore),
+    /// Print what makes a shell complete gatemint's commands
+    Completions(shell::Completions),
+    /// Print the manual page, or write the pages of all commands
+    Man(shell::Man),
 }
 
 /// Why a command did not do as asked.
@@ -81,9 +139,15 @@ pub(crate) enum CliError {
     /// The service refused.
     #[error("{0}")]
     Refused(Refusal),
+    /// The service that was asked over HTTP refused, or cannot be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Something of the machine failed.
     #[error("{0}")]
     Failed(String),
+    /// The answer was printed, and it is no.
+    #[error("the answer is no")]
+    AnsweredNo,
 }
 
 impl From<Refusal> for CliError {
@@ -98,7 +162,9 @@ impl CliError {
             Self::Usage(_) | Self::Settings(_) | Self::Wiring(WiringError::NoStore | WiringError::Half(..)) => {
                 ExitCode::from(2)
             }
-            Self::Wiring(_) | Self::Refused(_) | Self::Failed(_) => ExitCode::from(1),
+            Self::Wiring(_) | Self::Refused(_) | Self::Client(_) | Self::Failed(_) | Self::AnsweredNo => {
+                ExitCode::from(1)
+            }
         }
     }
 
@@ -116,8 +182,12 @@ impl CliError {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    let outcome = run(cli);
+    // Before an error is told: it is what was last.
+    output::finish_log();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ CliError::AnsweredNo) => error.exit_code(),
         Err(error) => {
             output::error(&error.to_string(), error.cause().as_deref());
             error.exit_code()
@@ -126,6 +196,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliError> {
+    // These are of use before anything is set, and run while a shell starts.
+    match &cli.command {
+        Command::Completions(completions) => return completions.run(),
+        Command::Man(man) => return man.run(),
+        _ => {}
+    }
     let mut settings = Settings::read(std::env::vars_os().filter_map(|(name, value)| {
         // A variable that is not UTF-8 is none of ours: our names are.
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -143,9 +219,18 @@ fn run(cli: Cli) -> Result<(), CliError> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve.run(settings).await,
+            Command::Login(login) => login.run(&global).await,
+            Command::Logout { forget } => login::logout(&global, forget).await,
+            Command::Whoami => login::whoami(&global).await,
+            Command::Passwd(passwd) => passwd.run(&global).await,
+            Command::Token { command } => token::run(command, &global).await,
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
+            Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
+            Command::Backup(backup) => backup.run(&global, &settings).await,
+            Command::Restore(restore) => restore.run(&global, &settings).await,
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })
 }

@@ -1,12 +1,16 @@
-//! What is printed: the one place that writes to stdout and stderr, and that starts the log.
+//! What is printed: the one place that writes to stdout and stderr, and that starts and ends the log.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write},
+    sync::OnceLock,
+};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use super::CliError;
+use super::{CliError, log_queue::LogQueue};
 use crate::settings::{LogFormat, Settings};
 
 /// A line for the user. A closed pipe is not an error: whoever read has read enough.
@@ -19,6 +23,13 @@ pub(super) fn aside(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// What takes a while, for whoever watches.
+pub(super) fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        aside(text);
+    }
+}
+
 /// An error, with what caused it.
 pub(super) fn error(text: &str, cause: Option<&str>) {
     aside(&format!("gatemint: {}", harmless(text)));
@@ -27,15 +38,29 @@ pub(super) fn error(text: &str, cause: Option<&str>) {
     }
 }
 
-/// The text without what a terminal would obey: names and paths in it may be anybody's choice.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Whether a terminal would obey it: a control character, or one that turns the direction of what follows.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A value as JSON.
+/// The text without what a terminal would obey: names and paths in it may be anybody's choice.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_obeyed(c) && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A value as JSON. What a terminal would obey is written as an escape, which is the same value.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
-    line(&text);
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) && c != '\n' {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    line(&safe);
     Ok(())
 }
 
@@ -60,10 +85,13 @@ pub(super) fn sheet(rows: &[(&str, String)]) {
     }
 }
 
+/// The log, once it was started.
+static LOG: OnceLock<LogQueue> = OnceLock::new();
+
 /// Starts the log on stderr: for eyes on a terminal, else JSON. `usual` is the filter unless another one is set.
 ///
 /// # Errors
-/// The filter cannot be read.
+/// The filter cannot be read; the system gives no thread.
 pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError> {
     let filter = settings.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(filter).map_err(|error| {
@@ -71,11 +99,34 @@ pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError
     })?;
     let terminal = std::io::stderr().is_terminal();
     let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
-    // A log that nobody reads any more is no reason to panic: it would say so on the same closed stderr.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    let queue = LogQueue::to_stderr().map_err(|error| CliError::Failed(format!("the log did not start: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone()).log_internal_errors(false);
     let started = match format {
         LogFormat::Human => log.with_ansi(terminal).try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
     };
-    started.map_err(|error| CliError::Failed(error.to_string()))
+    started.map_err(|error| CliError::Failed(error.to_string()))?;
+    let _ = LOG.set(queue);
+    Ok(())
+}
+
+/// Has panics told of in the log: the usual hook writes to stderr itself, and waits for whoever reads it.
+pub(super) fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, cause = panic.payload_as_str(), "a thread panicked");
+    }));
+}
+
+/// Waits until the log is written, as long as somebody reads it.
+pub(super) fn finish_log() {
+    if let Some(log) = LOG.get() {
+        log.finish();
+    }
+}
+
+/// One line on the terminal that the next one replaces; nothing where nobody watches. Says whether somebody does.
+pub(super) fn progress_line(text: &str) -> bool {
+    let mut terminal = std::io::stderr();
+    terminal.is_terminal() && write!(terminal, "\r\x1b[K{text}").and_then(|()| terminal.flush()).is_ok()
 }

@@ -8,8 +8,9 @@ use zeroize::Zeroize;
 
 use super::{CliError, Global};
 use crate::{
-    domain::{Secret, Service},
-    entropy::Entropy,
+    domain::Secret,
+    entropy::{Entropy, SystemEntropy},
+    settings::Settings,
 };
 
 /// More than a password may have, so that one that is too long is refused as such.
@@ -43,9 +44,9 @@ impl NewPassword {
     ///
     /// # Errors
     /// Nothing was given and nobody can be asked; two entries differ.
-    pub(super) fn get(self, global: &Global, service: &Service) -> Result<Chosen, CliError> {
+    pub(super) fn get(self, global: &Global, settings: &Settings) -> Result<Chosen, CliError> {
         if self.generate {
-            let made = generate(service.entropy.as_ref(), service.policy.password.min_bytes);
+            let made = generate(&SystemEntropy, settings.password_min);
             return Ok((Secret::new(made.expose().clone().into_bytes()), Some(made)));
         }
         if self.password_stdin {
@@ -56,12 +57,8 @@ impl NewPassword {
                 "a password is needed and nobody can be asked: --password-stdin or --generate".into(),
             ));
         }
-        let first = ask("New password: ")?;
-        let again = ask("The same again: ")?;
-        if first.expose() != again.expose() {
-            return Err(CliError::Usage("the two passwords differ; nothing was changed".into()));
-        }
-        Ok((Secret::new(first.expose().clone().into_bytes()), None))
+        let asked = ask_twice()?;
+        Ok((Secret::new(asked.expose().clone().into_bytes()), None))
     }
 }
 
@@ -78,10 +75,48 @@ pub(super) fn generate(entropy: &dyn Entropy, min: usize) -> Secret<String> {
     Secret::new(text)
 }
 
-fn ask(prompt: &str) -> Result<Secret<String>, CliError> {
+/// Asks for a new password until it was given the same twice.
+pub(super) fn ask_twice() -> Result<Secret<String>, CliError> {
+    let first = ask("New password: ")?;
+    let again = ask("The same again: ")?;
+    if first.expose() != again.expose() {
+        return Err(CliError::Usage("the two passwords differ; nothing was changed".into()));
+    }
+    Ok(first)
+}
+
+/// Asks for a secret on the terminal.
+pub(super) fn ask(prompt: &str) -> Result<Secret<String>, CliError> {
     rpassword::prompt_password(prompt)
         .map(Secret::new)
         .map_err(|error| CliError::Failed(format!("the password could not be read: {error}")))
+}
+
+/// A password of UTF-8 from stdin.
+///
+/// # Errors
+/// Stdin cannot be read, or is not UTF-8.
+pub(super) fn line_from_stdin() -> Result<Secret<String>, CliError> {
+    text(from_stdin()?.expose())
+}
+
+/// Two passwords from stdin, a line each.
+///
+/// # Errors
+/// Stdin cannot be read, is not UTF-8, or has one line.
+pub(super) fn two_lines_from_stdin() -> Result<(Secret<String>, Secret<String>), CliError> {
+    let both = line_from_stdin()?;
+    let (old, new) = both
+        .expose()
+        .split_once('\n')
+        .ok_or_else(|| CliError::Usage("stdin must hold the old password and the new one, a line each".into()))?;
+    Ok((Secret::new(old.trim_end_matches('\r').to_owned()), Secret::new(new.to_owned())))
+}
+
+/// As text, which is what JSON and forms carry.
+pub(super) fn text(bytes: &[u8]) -> Result<Secret<String>, CliError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| CliError::Usage("the password is not UTF-8".into()))?;
+    Ok(Secret::new(text.to_owned()))
 }
 
 fn from_stdin() -> Result<Secret<Vec<u8>>, CliError> {

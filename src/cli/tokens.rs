@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     CliError, Global,
-    door::{OPERATOR, all_pages, store},
+    door::{Door, OPERATOR, all_pages},
     output,
 };
 use crate::{
@@ -15,12 +15,12 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Tokens {
-    /// List the live tokens of a user
+    /// List the live tokens: one's own, or a user's
     #[command(alias = "ls")]
     List {
-        /// Whose
+        /// Whose [default: one's own; on a store it must be said]
         #[arg(long, value_name = "USER")]
-        account: String,
+        account: Option<String>,
     },
     /// End a token, with every access token that came of it
     Revoke {
@@ -31,28 +31,42 @@ pub(super) enum Tokens {
 
 impl Tokens {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
-        let service = store(settings).await?;
-        let now = service.now();
+        let door = Door::open(settings, global).await?;
         match self {
             Self::List { account } => {
-                let account = manage::get(&service, now, &account).await?.record;
-                let tokens =
-                    all_pages(async |after, limit| revoke::list(&service, now, &account, after, limit).await).await?;
-                let all: Vec<_> = tokens.iter().map(|token| TokenView::of(token, &account)).collect();
+                let all = live_tokens(&door, account.as_deref()).await?;
                 if global.json {
                     return output::json(&all);
                 }
                 let rows = all.into_iter().map(|token| {
-                    vec![token.id, token.kind.to_owned(), token.client_id, token.last_used_at, token.expires_at]
+                    vec![token.id, token.kind.into_owned(), token.client_id, token.last_used_at, token.expires_at]
                 });
                 output::table(&["id", "kind", "client", "last used", "expires"], rows);
-                Ok(())
             }
             Self::Revoke { id } => {
-                revoke::end_by_id(&service, now, &id, None, OPERATOR).await?;
+                match door {
+                    Door::Store(service) => revoke::end_by_id(&service, service.now(), &id, None, OPERATOR).await?,
+                    Door::Remote(access) => access.delete(&["tokens", &id]).await?,
+                }
                 output::aside("The token is ended.");
-                Ok(())
             }
+        }
+        Ok(())
+    }
+}
+
+async fn live_tokens(door: &Door, account: Option<&str>) -> Result<Vec<TokenView>, CliError> {
+    match door {
+        Door::Store(service) => {
+            let account = account.ok_or_else(|| CliError::Usage("whose tokens? give --account USER".into()))?;
+            let now = service.now();
+            let account = manage::get(service, now, account).await?.record;
+            let all = all_pages(async |after, limit| revoke::list(service, now, &account, after, limit).await).await?;
+            Ok(all.iter().map(|token| TokenView::of(token, &account)).collect())
+        }
+        Door::Remote(access) => {
+            let query: Vec<_> = account.map(|name| ("account", name)).into_iter().collect();
+            access.all(&["tokens"], &query).await
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `gatemint user`
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::{
     CliError, Global,
-    door::{OPERATOR, all_pages, store},
+    door::{Door, OPERATOR, all_pages},
     output,
-    password::NewPassword,
+    password::{self, NewPassword},
 };
 use crate::{
     domain::account::manage::{self, AccountPatch, NewAccount},
@@ -37,7 +38,11 @@ pub(super) enum User {
     },
     /// List all users
     #[command(alias = "ls")]
-    List,
+    List {
+        /// Only those whose password hash is weaker than one that is made now: they have not signed in since
+        #[arg(long)]
+        stale_hash: bool,
+    },
     /// Show a user
     Get {
         /// The name
@@ -78,7 +83,7 @@ pub(super) enum User {
     },
 }
 
-fn show(view: &UserView, global: &Global) -> Result<(), CliError> {
+pub(super) fn show(view: &UserView, global: &Global) -> Result<(), CliError> {
     if global.json {
         return output::json(view);
     }
@@ -104,19 +109,16 @@ fn yes_or_no(value: bool) -> String {
 
 impl User {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
-        let service = store(settings).await?;
-        let now = service.now();
+        let door = Door::open(settings, global).await?;
         match self {
             Self::Create { name, email, roles, namespace, password } => {
-                let (password, made) = password.get(global, &service)?;
+                let (password, made) = password.get(global, settings)?;
                 let new = NewAccount { name, namespace, email, roles, enabled: true, password };
-                let account = manage::create(&service, now, new, OPERATOR).await?;
-                let shown = made.map(|made| made.expose().clone());
-                show(&UserView { password: shown, ..UserView::of(&account) }, global)
+                let made = made.map(|made| made.expose().clone());
+                show(&UserView { password: made, ..door.create_user(new).await? }, global)
             }
-            Self::List => {
-                let accounts = all_pages(async |after, limit| manage::list(&service, now, after, limit).await).await?;
-                let all: Vec<_> = accounts.iter().map(UserView::of).collect();
+            Self::List { stale_hash } => {
+                let all = door.users(stale_hash).await?;
                 if global.json {
                     return output::json(&all);
                 }
@@ -126,10 +128,10 @@ impl User {
                 output::table(&["name", "e-mail", "roles", "enabled", "created at"], rows);
                 Ok(())
             }
-            Self::Get { name } => show(&UserView::of(&manage::get(&service, now, &name).await?.record), global),
+            Self::Get { name } => show(&door.user(&name).await?, global),
             Self::Set { name, email, roles, no_roles, password } => {
                 let (password, made) = if password.is_given() {
-                    let (password, made) = password.get(global, &service)?;
+                    let (password, made) = password.get(global, settings)?;
                     (Some(password), made)
                 } else {
                     (None, None)
@@ -141,14 +143,13 @@ impl User {
                     ));
                 }
                 let patch = AccountPatch { email, roles, enabled: None, password };
-                let account = manage::update(&service, now, &name, patch, OPERATOR).await?;
-                let shown = made.map(|made| made.expose().clone());
-                show(&UserView { password: shown, ..UserView::of(&account) }, global)
+                let made = made.map(|made| made.expose().clone());
+                show(&UserView { password: made, ..door.change_user(&name, patch).await? }, global)
             }
-            Self::Disable { name } => enable(&service, global, &name, false).await,
-            Self::Enable { name } => enable(&service, global, &name, true).await,
+            Self::Disable { name } => enable(&door, global, &name, false).await,
+            Self::Enable { name } => enable(&door, global, &name, true).await,
             Self::Delete { name } => {
-                manage::delete(&service, now, &name, OPERATOR).await?;
+                door.delete_user(&name).await?;
                 output::aside(&format!("The user {name} and all sessions are gone."));
                 Ok(())
             }
@@ -156,7 +157,76 @@ impl User {
     }
 }
 
-async fn enable(service: &crate::domain::Service, global: &Global, name: &str, on: bool) -> Result<(), CliError> {
+async fn enable(door: &Door, global: &Global, name: &str, on: bool) -> Result<(), CliError> {
     let patch = AccountPatch { enabled: Some(on), ..AccountPatch::default() };
-    show(&UserView::of(&manage::update(service, service.now(), name, patch, OPERATOR).await?), global)
+    show(&door.change_user(name, patch).await?, global)
+}
+
+impl Door {
+    async fn create_user(&self, new: NewAccount) -> Result<UserView, CliError> {
+        match self {
+            Self::Store(service) => Ok(UserView::of(&manage::create(service, service.now(), new, OPERATOR).await?)),
+            Self::Remote(access) => {
+                let password = password::text(new.password.expose())?;
+                let body = json!({
+                    "name": new.name,
+                    "namespace": new.namespace,
+                    "email": new.email,
+                    "roles": new.roles,
+                    "enabled": new.enabled,
+                    "password": password.expose(),
+                });
+                Ok(access.post(&["users"], body).await?)
+            }
+        }
+    }
+
+    /// All of them, or those with a weak hash alone: only the store itself knows about hashes.
+    async fn users(&self, stale_hash: bool) -> Result<Vec<UserView>, CliError> {
+        match self {
+            Self::Store(service) => {
+                let now = service.now();
+                let all = all_pages(async |after, limit| manage::list(service, now, after, limit).await).await?;
+                Ok(all.iter().filter(|user| !stale_hash || user.password.is_stale()).map(UserView::of).collect())
+            }
+            Self::Remote(_) if stale_hash => Err(CliError::Usage(
+                "--stale-hash looks at the state itself, since no hash goes over HTTP: give --data DIR".into(),
+            )),
+            Self::Remote(access) => access.all(&["users"], &[]).await,
+        }
+    }
+
+    async fn user(&self, name: &str) -> Result<UserView, CliError> {
+        match self {
+            Self::Store(service) => Ok(UserView::of(&manage::get(service, service.now(), name).await?.record)),
+            Self::Remote(access) => Ok(access.get(&["users", name]).await?),
+        }
+    }
+
+    async fn change_user(&self, name: &str, patch: AccountPatch) -> Result<UserView, CliError> {
+        match self {
+            Self::Store(service) => {
+                Ok(UserView::of(&manage::update(service, service.now(), name, patch, OPERATOR).await?))
+            }
+            Self::Remote(access) => {
+                let mut body = serde_json::Map::new();
+                let mut set = |field: &str, value: Option<serde_json::Value>| {
+                    body.extend(value.map(|value| (field.to_owned(), value)));
+                };
+                set("email", patch.email.map(Into::into));
+                set("roles", patch.roles.map(Into::into));
+                set("enabled", patch.enabled.map(Into::into));
+                let password = patch.password.map(|password| password::text(password.expose())).transpose()?;
+                set("password", password.map(|password| password.expose().as_str().into()));
+                Ok(access.patch(&["users", name], body.into()).await?)
+            }
+        }
+    }
+
+    async fn delete_user(&self, name: &str) -> Result<(), CliError> {
+        match self {
+            Self::Store(service) => Ok(manage::delete(service, service.now(), name, OPERATOR).await?),
+            Self::Remote(access) => Ok(access.delete(&["users", name]).await?),
+        }
+    }
 }

@@ -6,8 +6,8 @@ use super::{
     Refusal, Secret, Service,
     account::manage::{self, NewAccount},
     ids::Role,
-    key::KeySet,
-    session::PepperRing,
+    key::{Algorithm, KeyDocument, KeySet},
+    session::{PepperRing, RingDocument},
 };
 use crate::{
     clock::Timestamp,
@@ -59,8 +59,11 @@ impl Record for Born {
 pub async fn make_keys(service: &Service) -> Result<(), Refusal> {
     let now = service.now();
     let entropy = service.entropy.as_ref();
-    create_secret(service.vault.as_ref(), KeySet::SECRET, || KeySet::first(entropy, now)).await?;
-    create_secret(service.vault.as_ref(), PepperRing::SECRET, || Ok(PepperRing::first(entropy, now))).await?;
+    let alg = service.policy.signing_alg.unwrap_or(Algorithm::ES256);
+    let first_keys = async || Ok(KeyDocument::first(alg, now).await?.render());
+    create_secret(service.vault.as_ref(), KeySet::SECRET, first_keys).await?;
+    let first_pepper = async || Ok(RingDocument::first(entropy, now).render());
+    create_secret(service.vault.as_ref(), PepperRing::SECRET, first_pepper).await?;
     let keys = service.keys.private(now, entropy, service.vault.as_ref()).await?;
     match service.commit(now, vec![keys.public().put(When::Absent)]).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
@@ -71,12 +74,12 @@ pub async fn make_keys(service: &Service) -> Result<(), Refusal> {
 async fn create_secret(
     vault: &dyn Vault,
     name: &str,
-    value: impl FnOnce() -> Result<Secret<Vec<u8>>, Refusal>,
+    value: impl AsyncFnOnce() -> Result<Secret<Vec<u8>>, Refusal>,
 ) -> Result<(), Refusal> {
     if vault.current(name).await?.is_some() {
         return Ok(());
     }
-    match vault.create(name, value()?).await {
+    match vault.create(name, value().await?).await {
         Ok(()) | Err(VaultError::Conflict(_)) => Ok(()),
         Err(unavailable) => Err(unavailable.into()),
     }

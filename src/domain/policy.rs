@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::account::PasswordPolicy;
+use super::{account::PasswordPolicy, key::Algorithm};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -22,6 +22,12 @@ pub struct Policy {
     pub offline_idle: Duration,
     /// Up to what age a refresh that is tried again gets the same successor (0 to 60 s).
     pub reuse_window: Duration,
+    /// What the next key signs with; none keeps the algorithm of the newest key.
+    pub signing_alg: Option<Algorithm>,
+    /// How old the newest signing key grows before the next is made (longer than `key_publish_ahead`, to 365 days).
+    pub key_rotate_every: Duration,
+    /// How long a key is published before it signs (2 h 30 min to 30 days): verifiers may keep a JWKS for two hours.
+    pub key_publish_ahead: Duration,
     /// What a new password must be.
     pub password: PasswordPolicy,
     /// A name that no namespace may take: clients of one dialect use it for their organisation.
@@ -38,6 +44,9 @@ impl Policy {
             refresh_max: 30 * DAY,
             offline_idle: 30 * DAY,
             reuse_window: Duration::from_secs(30),
+            signing_alg: None,
+            key_rotate_every: 30 * DAY,
+            key_publish_ahead: DAY,
             password: PasswordPolicy { min_bytes: 15 },
             organisation: "default-org".into(),
         }

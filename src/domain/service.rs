@@ -96,8 +96,14 @@ impl Service {
         claims: &C,
     ) -> Result<Secret<String>, Refusal> {
         let entropy = self.entropy.as_ref();
-        let published = self.keys.public(now, entropy, self.store.as_ref()).await?;
-        let private = self.keys.private(now, entropy, self.vault.as_ref()).await?;
+        let (store, vault) = (self.store.as_ref(), self.vault.as_ref());
+        let mut published = self.keys.public(now, entropy, store).await?;
+        let mut private = self.keys.private(now, entropy, vault).await?;
+        if private.signer(now, &published).is_none() {
+            // One of the two is older than a rotation that would not wait.
+            published = self.keys.newer_public(now, entropy, store).await?;
+            private = self.keys.newer_private(now, entropy, vault).await?;
+        }
         let key = private
             .signer(now, &published)
             .ok_or_else(|| Refusal::unavailable("no key signs at this moment that keys#jwks lists"))?;
@@ -120,7 +126,7 @@ impl Service {
                 .await?
                 .signer(now, &published.record)
                 .ok_or_else(|| Refusal::unavailable("no key signs at this moment that keys#jwks lists"))?;
-            super::key::read_peppers(self.vault.as_ref()).await?;
+            super::key::read_peppers(self.vault.as_ref(), now).await?;
         }
         Ok(())
     }

@@ -66,6 +66,9 @@ pub enum OpenError {
     },
 }
 
+/// A secret's name and its file's content.
+pub type SecretFile = (String, Zeroizing<Vec<u8>>);
+
 /// A [`Vault`] in a directory of mode 0700, its files of mode 0600. Several processes may use it at once.
 #[derive(Clone, Debug)]
 pub struct FileVault {
@@ -99,25 +102,59 @@ impl FileVault {
         Self::open(directory)
     }
 
+    /// Every secret's name and file, while nobody changes any. `meanwhile` is done under the same lock, before they are
+    /// read: what it looks at fits the secrets.
+    ///
+    /// # Errors
+    /// One cannot be read, or is damaged.
+    pub fn copy<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<(T, Vec<SecretFile>), VaultError> {
+        let _lock = lock(&self.directory).map_err(VaultError::unavailable)?;
+        let done = meanwhile();
+        let mut names = Vec::new();
+        collect_names(&self.directory, "", &mut names).map_err(VaultError::unavailable)?;
+        names.sort_unstable();
+        let mut files = Vec::new();
+        for name in names {
+            let kept = KeptSecret::new(&self.directory, &name)?;
+            if let Some(bytes) = kept.bytes()? {
+                // What is damaged must not be found out when it is needed.
+                kept.parse(&bytes)?;
+                files.push((name, bytes));
+            }
+        }
+        Ok((done, files))
+    }
+
+    /// Makes a secret of a file that [`FileVault::copy`] read.
+    ///
+    /// # Errors
+    /// The name or the content is none of a secret's; there is such a secret already; it cannot be written.
+    pub fn paste(&self, name: &str, content: &[u8]) -> Result<(), VaultError> {
+        let kept = KeptSecret::new(&self.directory, name)?;
+        let entry = kept.parse(content)?;
+        let _lock = lock(&self.directory).map_err(VaultError::unavailable)?;
+        kept.create(&entry)
+    }
+
     /// Does file work where it holds nobody up.
     async fn blocking<T: Send + 'static>(
         &self,
         name: &str,
-        work: impl FnOnce(&Place) -> Result<T, VaultError> + Send + 'static,
+        work: impl FnOnce(&KeptSecret) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let place = Place::new(&self.directory, name)?;
-        tokio::task::spawn_blocking(move || work(&place)).await.map_err(VaultError::unavailable)?
+        let kept = KeptSecret::new(&self.directory, name)?;
+        tokio::task::spawn_blocking(move || work(&kept)).await.map_err(VaultError::unavailable)?
     }
 
     /// The same, while no other process changes anything.
     async fn locked<T: Send + 'static>(
         &self,
         name: &str,
-        work: impl FnOnce(&Place) -> Result<T, VaultError> + Send + 'static,
+        work: impl FnOnce(&KeptSecret) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        self.blocking(name, |place| {
-            let _lock = lock(&place.root).map_err(VaultError::unavailable)?;
-            work(place)
+        self.blocking(name, |kept| {
+            let _lock = lock(&kept.root).map_err(VaultError::unavailable)?;
+            work(kept)
         })
         .await
     }
@@ -126,40 +163,40 @@ impl FileVault {
 #[async_trait]
 impl Vault for FileVault {
     async fn current(&self, name: &str) -> Result<Option<SecretVersion>, VaultError> {
-        self.blocking(name, |place| Ok(place.read()?.map(|entry| entry.current))).await
+        self.blocking(name, |kept| Ok(kept.read()?.map(|entry| entry.current))).await
     }
 
     async fn create(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
-        self.locked(name, move |place| place.create(&Entry::new(random_id(), value))).await
+        self.locked(name, move |kept| kept.create(&Entry::new(random_id(), value))).await
     }
 
     async fn stage(&self, name: &str, request_id: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
         let request_id = request_id.to_owned();
-        self.locked(name, move |place| place.change(|entry| entry.stage(&request_id, value))).await
+        self.locked(name, move |kept| kept.change(|entry| entry.stage(&request_id, value))).await
     }
 
     async fn staged(&self, name: &str) -> Result<Option<SecretVersion>, VaultError> {
-        self.blocking(name, |place| Ok(place.read()?.and_then(|entry| entry.staged))).await
+        self.blocking(name, |kept| Ok(kept.read()?.and_then(|entry| entry.staged))).await
     }
 
     async fn promote(&self, name: &str, request_id: &str, from: &str) -> Result<(), VaultError> {
         let (request_id, from) = (request_id.to_owned(), from.to_owned());
-        self.locked(name, move |place| place.change(|entry| entry.promote(&request_id, &from))).await
+        self.locked(name, move |kept| kept.change(|entry| entry.promote(&request_id, &from))).await
     }
 
     async fn put(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
-        self.locked(name, move |place| {
+        self.locked(name, move |kept| {
             let fresh = Entry::new(random_id(), value);
-            match place.read()? {
-                None => place.create(&fresh),
-                Some(old) => place.replace(&Entry { current: fresh.current, staged: old.staged }),
+            match kept.read()? {
+                None => kept.create(&fresh),
+                Some(old) => kept.replace(&Entry { current: fresh.current, staged: old.staged }),
             }
         })
         .await
     }
 
     async fn delete(&self, name: &str) -> Result<(), VaultError> {
-        self.locked(name, Place::delete).await
+        self.locked(name, KeptSecret::delete).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
@@ -177,7 +214,7 @@ impl Vault for FileVault {
 }
 
 /// Where a secret is kept.
-struct Place {
+struct KeptSecret {
     name: String,
     root: PathBuf,
     folder: PathBuf,
@@ -187,7 +224,7 @@ struct Place {
     draft: PathBuf,
 }
 
-impl Place {
+impl KeptSecret {
     fn new(root: &Path, name: &str) -> Result<Self, VaultError> {
         check_name(name)?;
         let (folders, last) = name.rsplit_once('/').unwrap_or(("", name));
@@ -201,7 +238,7 @@ impl Place {
         })
     }
 
-    fn read(&self) -> Result<Option<Entry>, VaultError> {
+    fn bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let mut file = match fs::File::open(&self.file) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -215,9 +252,17 @@ impl Place {
         // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(data.len()).unwrap_or_default() + 1));
         file.read_to_end(&mut bytes).map_err(|error| VaultError::unavailable(unusable(&self.file)(error)))?;
+        Ok(Some(bytes))
+    }
+
+    fn read(&self) -> Result<Option<Entry>, VaultError> {
+        self.bytes()?.map(|bytes| self.parse(&bytes)).transpose()
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Entry, VaultError> {
         // The parser's own words may quote what it read.
         let document: Document =
-            serde_json::from_slice(&bytes).map_err(|error| self.damaged(&format!("line {}", error.line())))?;
+            serde_json::from_slice(bytes).map_err(|error| self.damaged(&format!("line {}", error.line())))?;
         if document.v != FORMAT {
             return Err(self.damaged(&format!("format {} is not known, this version writes {FORMAT}", document.v)));
         }
@@ -225,10 +270,7 @@ impl Place {
             let value = STANDARD.decode(&kept.value).map_err(|_| self.damaged("a value is not base64"))?;
             Ok(SecretVersion { id: kept.id.clone(), value: Secret::new(value) })
         };
-        Ok(Some(Entry {
-            current: decode(&document.current)?,
-            staged: document.staged.as_ref().map(decode).transpose()?,
-        }))
+        Ok(Entry { current: decode(&document.current)?, staged: document.staged.as_ref().map(decode).transpose()? })
     }
 
     /// What to do about it is the operator's to decide: nothing here overwrites it.

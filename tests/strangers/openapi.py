@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema_rs
 from support import ENVIRONMENT, HERE, ROOT, Serve, check, counted, equal, gatemint, get, password_grant, temporary_directory
 
 EXAMPLES = "80"  # generated cases of an operation in the fuzzing phase
@@ -83,6 +84,21 @@ def page_can_be_pasted(place):
         equal(set(seen), set(documented), "the operations that have a request on the page")
         check(good >= 0.7 * sum(seen.values()), f"only {good} of {sum(seen.values())} pasted requests got a 2xx")
         counted(f"{sum(seen.values())} requests of /docs pasted into bash, {good} answered with 2xx, the others as documented")
+
+
+def keys_are_described(place, document):
+    """The key set of every algorithm is as the document says; schemathesis itself meets one of them only."""
+    schema = {"$ref": "#/components/schemas/KeySet", "components": document["components"]}
+    is_key_set = jsonschema_rs.validator_for(schema)
+    for algorithm in ("ES256", "RS256", "EdDSA"):
+        with Serve(place / algorithm, {"GATEMINT_SIGNING_ALG": algorithm}) as serve:
+            keys = get(f"{serve.url}/.well-known/jwks.json").json()
+        equal([key["alg"] for key in keys["keys"]], [algorithm], "the algorithms of the key set")
+        check(is_key_set.is_valid(keys), f"the key set of {algorithm} is as the document says")
+        for name in keys["keys"][0]:
+            damaged = {"keys": [{key: value for key, value in keys["keys"][0].items() if key != name}]}
+            check(not is_key_set.is_valid(damaged), f"the document wants {name} in a key of {algorithm}")
+    counted("3 key sets are as the document says")
 
 
 def schemathesis(serve, place, document, environment, *options):
@@ -156,6 +172,7 @@ def main():
         gatemint("user", "create", HELPER, "--role", "admin", "--password-stdin", "--data", str(serve.data), stdin=HELPER_PASSWORD + "\n")
         page_can_be_pasted(place)
         document, operations = document_is_the_stored_one(serve)
+        keys_are_described(place, document)
         answers = ask_everything(serve, place, document)
         check("panicked" not in serve.printed(), "no handler panicked")
         successes = collections.Counter(label for label, _, _, status in answers if 200 <= status < 300)

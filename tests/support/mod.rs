@@ -105,6 +105,11 @@ impl TestService {
         self.router = router(self.service.clone(), Function::Http, &Options::default());
     }
 
+    /// Another process beside this one, with a memory and perhaps a policy of its own.
+    pub(crate) fn beside(&self, policy: Policy) -> Arc<Service> {
+        Self::start(&self.store, &self.vault, &self.clock, policy)
+    }
+
     /// Makes a user with [`PASSWORD`].
     pub(crate) async fn user(self, name: &str, roles: &[&str]) -> Self {
         let new = NewAccount {

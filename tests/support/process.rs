@@ -16,9 +16,11 @@ pub(crate) struct Serve {
     pub(crate) greeting: String,
 }
 
-/// The program, in an environment without settings.
+/// The program, in an environment without settings, and where nobody is signed in.
 pub(crate) fn gatemint() -> Command {
-    without_settings(Command::new(PROGRAM))
+    let mut command = without_settings(Command::new(PROGRAM));
+    command.env("HOME", "/nobody-is-at-home").env_remove("XDG_CONFIG_HOME");
+    command
 }
 
 /// Where the program is.

@@ -9,7 +9,10 @@ use super::{
     PasswordHash,
     password::{BadHash, Judgement, Memory},
 };
-use crate::domain::{Refusal, Secret};
+use crate::{
+    domain::{Refusal, Secret},
+    metric::{self, Stopwatch},
+};
 
 /// How many may wait for each thread that hashes. At 20 ms a hash the last of them waits about 1.3 s.
 const WAITING_PER_THREAD: usize = 64;
@@ -39,7 +42,7 @@ pub struct Hashing {
 }
 
 /// A place in the queue. It is taken before an attempt is reserved: a full queue costs nobody an attempt.
-pub struct Place {
+pub struct QueuePlace {
     hashing: Hashing,
     _place: OwnedSemaphorePermit,
 }
@@ -60,16 +63,19 @@ impl Hashing {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn admit(&self, comer: Comer) -> Result<Place, HashingQueueFull> {
+    pub fn admit(&self, comer: Comer) -> Result<QueuePlace, HashingQueueFull> {
         let kept = match comer {
             Comer::Known => self.kept.clone().try_acquire_owned().ok(),
             Comer::Stranger => None,
         };
         let place = match kept {
             Some(place) => place,
-            None => self.places.clone().try_acquire_owned().map_err(|_| HashingQueueFull)?,
+            None => self.places.clone().try_acquire_owned().map_err(|_| {
+                metric::throttled(metric::Throttle::Queue);
+                HashingQueueFull
+            })?,
         };
-        Ok(Place { hashing: self.clone(), _place: place })
+        Ok(QueuePlace { hashing: self.clone(), _place: place })
     }
 
     /// Runs one piece of work on a hashing thread, in the order of asking.
@@ -77,12 +83,16 @@ impl Hashing {
         &self,
         work: impl FnOnce(&mut Memory) -> Result<T, BadHash> + Send + 'static,
     ) -> Result<T, Refusal> {
+        let waiting = metric::hashing_waits();
         let turn = self.threads.clone().acquire_owned().await.map_err(Refusal::unavailable)?;
+        drop(waiting);
         let hashing = self.clone();
         tokio::task::spawn_blocking(move || {
             let turn = turn;
             let mut memory = hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let begun = Stopwatch::start();
             let result = work(&mut memory);
+            metric::hashed(begun.elapsed());
             // Kept, one block for each thread that may hash at once. Blocks that are given back pile up in the
             // allocator's arenas, one for every thread that ever ran this: hundreds of MiB.
             hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
@@ -95,13 +105,13 @@ impl Hashing {
     }
 }
 
-impl Place {
+impl QueuePlace {
     /// Whether this is the password of that hash; with no hash the same work is done and the answer is no.
     pub(crate) async fn judge(&self, hash: Option<PasswordHash>, password: Secret<Vec<u8>>) -> Result<bool, Refusal> {
         self.judge_and_renew(hash, password, None).await.map(|(matches, _)| matches)
     }
 
-    /// As [`Place::judge`]; if the hash is right and weaker than what is made now, a new one with `salt` comes along.
+    /// As [`QueuePlace::judge`]; if the hash is right and weaker than what is made now, a new one with `salt` comes along.
     pub(crate) async fn judge_and_renew(
         &self,
         hash: Option<PasswordHash>,

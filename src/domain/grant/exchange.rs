@@ -13,6 +13,7 @@ use crate::{
         key::jwt::{AccessClaims, Audience, Kind},
         session::{RefreshToken, Session},
     },
+    metric::{self, Stopwatch},
     store::{Row, decode},
 };
 
@@ -32,6 +33,16 @@ pub enum Grant {
     },
     /// The client's own authentication (RFC 6749 §4.4).
     ClientCredentials,
+}
+
+impl Grant {
+    fn grant_type(&self) -> GrantType {
+        match self {
+            Self::Password { .. } => GrantType::Password,
+            Self::RefreshToken { .. } => GrantType::RefreshToken,
+            Self::ClientCredentials => GrantType::ClientCredentials,
+        }
+    }
 }
 
 /// A request to the token endpoint, parsed.
@@ -65,8 +76,8 @@ pub struct Tokens {
     pub session_state: String,
 }
 
-/// Whose token it will be.
-pub(super) enum Holder {
+/// Whom the token will speak of.
+pub(super) enum Subject {
     /// An account's, by a session.
     Account { account: Box<Account>, session: Box<Session> },
     /// The client's own.
@@ -78,6 +89,14 @@ pub(super) enum Holder {
 /// # Errors
 /// As RFC 6749 §5.2; `temporarily_unavailable` when throttled, or with store or keys away.
 pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, GrantRefusal> {
+    let (grant, begun) = (request.grant.grant_type(), Stopwatch::start());
+    let outcome = judge(service, request).await;
+    let code = outcome.as_ref().map_or_else(|refusal| refusal.error.code(), |_| "ok");
+    metric::grant_judged(grant.as_str(), code, begun.elapsed());
+    outcome
+}
+
+async fn judge(service: &Service, request: Request) -> Result<Tokens, GrantRefusal> {
     // 1. One reading of the clock for all that follows.
     let now = service.now();
 
@@ -174,7 +193,7 @@ async fn issue(
     service: &Service,
     now: Timestamp,
     client: &Client,
-    holder: Holder,
+    holder: Subject,
     scope: Scope,
     audience: Audience,
 ) -> Result<Tokens, GrantRefusal> {
@@ -183,7 +202,7 @@ async fn issue(
     let client_id = client.id.to_string();
     let jti = random_id(service.entropy.as_ref());
     let (claims, refresh) = match holder {
-        Holder::Account { account, session } => {
+        Subject::Account { account, session } => {
             // No access token outlives its session.
             let exp = (now + life).min(session.ends_at);
             let refresh = derive(service, now, &session).await?;
@@ -208,7 +227,7 @@ async fn issue(
             };
             (claims, Some((refresh, session.ends_at.since(now))))
         }
-        Holder::Client => {
+        Subject::Client => {
             let who = format!("client:{client_id}");
             let claims = AccessClaims {
                 iss: issuer,

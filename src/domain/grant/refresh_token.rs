@@ -1,6 +1,6 @@
 //! `refresh_token` (RFC 6749 §6): a session moves on by one generation.
 
-use super::{Scope, exchange::Holder};
+use super::{Scope, exchange::Subject};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -12,6 +12,7 @@ use crate::{
             refresh::{Verdict, decide},
         },
     },
+    metric,
     store::{CommitError, Item, Key, Record, Row, When, Write, decode},
 };
 
@@ -53,7 +54,7 @@ impl Prepared {
         now: Timestamp,
         client: &Client,
         asked: Option<&str>,
-    ) -> Result<(Holder, Scope), GrantRefusal> {
+    ) -> Result<(Subject, Scope), GrantRefusal> {
         let Some(mut row) = self.session else { return Err(GrantRefusal::invalid_grant(ENDED)) };
         // Another client's token: as if it were none, and nothing changes.
         if row.record.client != client.id || row.record.client_uid != client.uid {
@@ -71,8 +72,9 @@ impl Prepared {
             let session = row.record;
             let current = match decide(&session, self.token.generation, now, service.policy.reuse_window) {
                 Verdict::Repeat => {
+                    metric::refresh_repeated();
                     audit("refresh_repeated", &account, client, &session);
-                    return Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope));
+                    return Ok((Subject::Account { account: Box::new(account), session: Box::new(session) }, scope));
                 }
                 Verdict::Late => {
                     audit("refresh_late", &account, client, &session);
@@ -82,6 +84,7 @@ impl Prepared {
                 Verdict::Replay => {
                     let end = Write::Delete { key: session.key(), when: When::Always };
                     service.commit(now, vec![end]).await?;
+                    metric::replay_detected();
                     audit("replay_detected", &account, client, &session);
                     return Err(GrantRefusal::invalid_grant(ENDED));
                 }
@@ -98,7 +101,7 @@ impl Prepared {
                         Ok(_) => {
                             audit("refreshed", &account, client, &moved_on);
                             return Ok((
-                                Holder::Account { account: Box::new(account), session: Box::new(moved_on) },
+                                Subject::Account { account: Box::new(account), session: Box::new(moved_on) },
                                 scope,
                             ));
                         }

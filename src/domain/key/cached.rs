@@ -18,10 +18,12 @@ use crate::{
     vault::Vault,
 };
 
-/// How old a value may grow before it is read again, ± 20 % so that processes do not ask in step.
-const FRESH_FOR: u64 = 300;
-/// How often an unknown id may make us read again.
+/// How old a value may grow before it is read again, unless said otherwise.
+const FRESH_FOR: Duration = Duration::from_mins(5);
+/// How often an unknown id, which anybody can send, may make us read again; and how often a source is asked that is away.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How often our own keys may make us read again, when those at hand do not fit each other.
+const MEND_AFTER: Duration = Duration::from_secs(1);
 /// How long a value is used while its source is away.
 const STALE_FOR: Duration = Duration::from_hours(24);
 
@@ -36,15 +38,15 @@ pub struct Cached<T> {
     entry: RwLock<Option<Entry<T>>>,
     /// Held while reading, so that a crowd asks once. Holds the last time that it was tried.
     reading: Mutex<Option<Timestamp>>,
-}
-
-impl<T> Default for Cached<T> {
-    fn default() -> Self {
-        Self { entry: RwLock::new(None), reading: Mutex::new(None) }
-    }
+    fresh_for: Duration,
 }
 
 impl<T> Cached<T> {
+    /// Holds nothing yet, and will read again what is older than `fresh_for`.
+    pub fn new(fresh_for: Duration) -> Self {
+        Self { entry: RwLock::new(None), reading: Mutex::new(None), fresh_for }
+    }
+
     fn peek(&self, wanted: impl Fn(&Entry<T>) -> bool) -> Option<Arc<T>> {
         let entry = self.entry.read().unwrap_or_else(PoisonError::into_inner);
         entry.as_ref().filter(|entry| wanted(entry)).map(|entry| entry.value.clone())
@@ -63,11 +65,10 @@ impl<T> Cached<T> {
         if let Some(value) = self.peek(|entry| now < entry.fresh_until) {
             return Ok(value);
         }
-        self.read_again(now, entropy, |entry| now < entry.fresh_until, read).await
+        self.read_again(now, entropy, ASK_AGAIN_AFTER, |entry| now < entry.fresh_until, read).await
     }
 
-    /// The value, read again now whatever its age, unless that was tried within the last 10 seconds: for an id that the
-    /// value at hand does not know.
+    /// The value, read again now whatever its age, unless that was tried less than `patience` ago.
     ///
     /// # Errors
     /// As [`Cached::get`].
@@ -75,15 +76,27 @@ impl<T> Cached<T> {
         &self,
         now: Timestamp,
         entropy: &dyn Entropy,
+        patience: Duration,
         read: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Refusal> {
-        self.read_again(now, entropy, |entry| now.since(entry.read_at) < ASK_AGAIN_AFTER, read).await
+        self.read_again(now, entropy, patience, |entry| now.since(entry.read_at) < patience, read).await
+    }
+
+    /// Lets the value be read again at its next use, though it stays at hand for as long as it cannot be read.
+    async fn expire(&self) {
+        // Whoever reads now may have begun before whatever changed.
+        let mut tried_at = self.reading.lock().await;
+        *tried_at = None;
+        if let Some(entry) = &mut *self.entry.write().unwrap_or_else(PoisonError::into_inner) {
+            entry.fresh_until = Timestamp(0);
+        }
     }
 
     async fn read_again<F: Future<Output = Result<T, Refusal>>>(
         &self,
         now: Timestamp,
         entropy: &dyn Entropy,
+        patience: Duration,
         good_enough: impl Fn(&Entry<T>) -> bool,
         read: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Refusal> {
@@ -95,7 +108,7 @@ impl<T> Cached<T> {
         let stale = self.peek(|entry| now.since(entry.read_at) < STALE_FOR);
         // While the source is away, it is asked now and then, not by every request.
         if let (Some(value), Some(tried)) = (&stale, *tried_at)
-            && now.since(tried) < ASK_AGAIN_AFTER
+            && now.since(tried) < patience
         {
             return Ok(value.clone());
         }
@@ -103,8 +116,10 @@ impl<T> Cached<T> {
         match read().await {
             Ok(value) => {
                 let value = Arc::new(value);
-                let jitter = u64::from(u16::from_be_bytes(entropy.bytes())) % (FRESH_FOR * 2 / 5);
-                let fresh_until = now + Duration::from_secs(FRESH_FOR * 4 / 5 + jitter);
+                // ± 20 %, so that processes do not ask in step.
+                let seconds = self.fresh_for.as_secs();
+                let jitter = u64::from(u16::from_be_bytes(entropy.bytes())) % (seconds * 2 / 5).max(1);
+                let fresh_until = now + Duration::from_secs(seconds * 4 / 5 + jitter);
                 let entry = Entry { value: value.clone(), read_at: now, fresh_until };
                 *self.entry.write().unwrap_or_else(PoisonError::into_inner) = Some(entry);
                 Ok(value)
@@ -124,14 +139,32 @@ impl<T> Cached<T> {
 }
 
 /// The three things that are kept in memory: public keys, private keys, peppers.
-#[derive(Default)]
 pub struct Keys {
     public: Cached<PublicKeys>,
     private: Cached<KeySet>,
     peppers: Cached<PepperRing>,
 }
 
+impl Default for Keys {
+    fn default() -> Self {
+        Self::fresh_for(FRESH_FOR)
+    }
+}
+
 impl Keys {
+    /// Nothing yet; what is older than that is read again. Where store and vault are near, a short time makes a
+    /// rotation that would not wait count soon.
+    pub fn fresh_for(time: Duration) -> Self {
+        Self { public: Cached::new(time), private: Cached::new(time), peppers: Cached::new(time) }
+    }
+
+    /// Lets everything be read again at its next use: something was rotated.
+    pub async fn expire(&self) {
+        self.public.expire().await;
+        self.private.expire().await;
+        self.peppers.expire().await;
+    }
+
     /// The public keys.
     ///
     /// # Errors
@@ -160,7 +193,34 @@ impl Keys {
         if let Some(key) = find(&*self.public(now, entropy, store).await?) {
             return Ok(Some(key));
         }
-        Ok(find(&*self.public.get_newer(now, entropy, || read_public(now, store)).await?))
+        let newer = self.public.get_newer(now, entropy, ASK_AGAIN_AFTER, || read_public(now, store)).await?;
+        Ok(find(&newer))
+    }
+
+    /// The public keys as they are now: those at hand do not list what signs.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn newer_public(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        store: &dyn Store,
+    ) -> Result<Arc<PublicKeys>, Refusal> {
+        self.public.get_newer(now, entropy, MEND_AFTER, || read_public(now, store)).await
+    }
+
+    /// The private keys as they are now: none of those at hand is listed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn newer_private(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        vault: &dyn Vault,
+    ) -> Result<Arc<KeySet>, Refusal> {
+        self.private.get_newer(now, entropy, MEND_AFTER, || read_key_set(vault)).await
     }
 
     /// The private keys.
@@ -186,7 +246,7 @@ impl Keys {
         entropy: &dyn Entropy,
         vault: &dyn Vault,
     ) -> Result<Arc<PepperRing>, Refusal> {
-        self.peppers.get(now, entropy, || read_peppers(vault)).await
+        self.peppers.get(now, entropy, || read_peppers(vault, now)).await
     }
 
     /// The peppers, with the one of that id if there is one anywhere: read again if it is not at hand.
@@ -204,7 +264,7 @@ impl Keys {
         if ring.find(id).is_some() {
             return Ok(ring);
         }
-        self.peppers.get_newer(now, entropy, || read_peppers(vault)).await
+        self.peppers.get_newer(now, entropy, ASK_AGAIN_AFTER, || read_peppers(vault, now)).await
     }
 }
 
@@ -220,8 +280,8 @@ pub(crate) async fn read_key_set(vault: &dyn Vault) -> Result<KeySet, Refusal> {
 }
 
 /// The peppers as the vault has them now. `Absent`: it has none.
-pub(crate) async fn read_peppers(vault: &dyn Vault) -> Result<PepperRing, Refusal> {
-    read_secret(vault, PepperRing::SECRET, PepperRing::parse).await
+pub(crate) async fn read_peppers(vault: &dyn Vault, now: Timestamp) -> Result<PepperRing, Refusal> {
+    read_secret(vault, PepperRing::SECRET, |document| PepperRing::parse(document, now)).await
 }
 
 async fn read_secret<T>(

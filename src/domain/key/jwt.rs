@@ -3,11 +3,16 @@
 //! The only file that knows the jsonwebtoken crate, and it uses nothing of it but the check of a signature: header and
 //! claims are read here, strictly, and time is judged by our clock (RFC 8725 is the list of what goes wrong otherwise).
 
-use aws_lc_rs::{rand::SystemRandom, signature::EcdsaKeyPair};
+use aws_lc_rs::{
+    error::Unspecified,
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
-use super::{Algorithm, PublicKey};
+use super::{Algorithm, Material, PublicKey};
 use crate::{clock::Timestamp, domain::Secret};
 
 /// No token of ours is longer; a longer text is refused before anything of it is parsed.
@@ -22,6 +27,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 1] = [Self::Access];
+
     /// The `typ` of its header.
     pub fn typ(self) -> &'static str {
         match self {
@@ -133,11 +140,67 @@ pub struct AccessClaims {
     pub roles: Vec<String>,
 }
 
-/// A key that signs, parsed once.
+/// A key that signs, parsed once, with the headers of its tokens, written once.
 pub struct SigningKey {
-    pair: EcdsaKeyPair,
+    pair: Pair,
     kid: String,
+    headers: Vec<(Kind, String)>,
     random: SystemRandom,
+}
+
+enum Pair {
+    Ec(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl Pair {
+    fn of_pkcs8(alg: Algorithm, pkcs8: &[u8]) -> Option<Self> {
+        match alg {
+            Algorithm::ES256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok().map(Self::Ec),
+            Algorithm::RS256 => RsaKeyPair::from_pkcs8(pkcs8).ok().map(Self::Rsa),
+            Algorithm::EdDSA => Ed25519KeyPair::from_pkcs8(pkcs8).ok().map(Self::Ed25519),
+        }
+    }
+
+    fn public(&self) -> Material {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        match self {
+            Self::Ec(pair) => {
+                // An uncompressed point: 0x04 ‖ x ‖ y.
+                let point = pair.public_key().as_ref();
+                Material::Ec { x: encode(&point[1..33]), y: encode(&point[33..65]) }
+            }
+            Self::Rsa(pair) => {
+                let key = pair.public_key();
+                Material::Rsa {
+                    n: encode(key.modulus().big_endian_without_leading_zero()),
+                    e: encode(key.exponent().big_endian_without_leading_zero()),
+                }
+            }
+            Self::Ed25519(pair) => Material::Okp { x: encode(pair.public_key().as_ref()) },
+        }
+    }
+
+    /// Appends the signature of all that `token` holds, in base64url, after a dot.
+    fn sign(&self, random: &SystemRandom, token: &mut String) -> Result<(), Unspecified> {
+        let message = token.as_bytes();
+        match self {
+            Self::Ec(pair) => append(pair.sign(random, message)?.as_ref(), token),
+            Self::Ed25519(pair) => append(pair.try_sign(message)?.as_ref(), token),
+            Self::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, random, message, &mut signature)?;
+                append(&signature, token);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append(signature: &[u8], token: &mut String) {
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, token);
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -163,8 +226,17 @@ struct HeaderIn {
 }
 
 impl SigningKey {
-    pub(super) fn new(pair: EcdsaKeyPair, kid: String) -> Self {
-        Self { pair, kid, random: SystemRandom::new() }
+    /// Parses a private key; with it comes its public half. None if it is not a key of that algorithm.
+    pub(super) fn of_pkcs8(alg: Algorithm, pkcs8: &[u8]) -> Option<(Self, Material)> {
+        let pair = Pair::of_pkcs8(alg, pkcs8)?;
+        let material = pair.public();
+        let kid = material.thumbprint();
+        let header = |kind: Kind| {
+            let header = HeaderOut { alg: alg.as_str(), kid: &kid, typ: kind.typ() };
+            Some((kind, URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).ok()?)))
+        };
+        let headers = Kind::ALL.into_iter().map(header).collect::<Option<_>>()?;
+        Some((Self { pair, kid, headers, random: SystemRandom::new() }, material))
     }
 
     /// The key's id.
@@ -176,16 +248,15 @@ impl SigningKey {
     ///
     /// # Errors
     /// The cryptographic library failed.
-    pub fn sign<C: Serialize>(&self, kind: Kind, claims: &C) -> Result<Secret<String>, aws_lc_rs::error::Unspecified> {
-        let header = HeaderOut { alg: Algorithm::ES256.as_str(), kid: &self.kid, typ: kind.typ() };
-        let mut token = String::with_capacity(1024);
-        for part in [serde_json::to_vec(&header), serde_json::to_vec(claims)] {
-            let part = part.map_err(|_| aws_lc_rs::error::Unspecified)?;
-            URL_SAFE_NO_PAD.encode_string(part, &mut token);
-            token.push('.');
-        }
-        let signature = self.pair.sign(&self.random, &token.as_bytes()[..token.len() - 1])?;
-        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+    pub fn sign<C: Serialize>(&self, kind: Kind, claims: &C) -> Result<Secret<String>, Unspecified> {
+        let (_, header) = self.headers.iter().find(|(of, _)| *of == kind).ok_or(Unspecified)?;
+        let claims = serde_json::to_vec(claims).map_err(|_| Unspecified)?;
+        // Room for an RSA signature too: a text that grows leaves a copy behind.
+        let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 360);
+        token.push_str(header);
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        self.pair.sign(&self.random, &mut token)?;
         Ok(Secret::new(token))
     }
 }
@@ -223,13 +294,15 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// `BadSignature`, also for another `alg` than the key's; `ForSomethingElse`; `Malformed`.
     pub fn verify<C: DeserializeOwned>(&self, key: &PublicKey, kind: Kind) -> Result<C, BadToken> {
-        if self.header.alg != key.alg.as_str() || self.header.kid != key.kid {
+        if self.header.alg != key.material.algorithm().as_str() || self.header.kid != key.kid {
             return Err(BadToken::BadSignature);
         }
-        let algorithm = match key.alg {
-            Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        let (public, algorithm) = match &key.material {
+            Material::Ec { x, y } => (DecodingKey::from_ec_components(x, y), jsonwebtoken::Algorithm::ES256),
+            Material::Rsa { n, e } => (DecodingKey::from_rsa_components(n, e), jsonwebtoken::Algorithm::RS256),
+            Material::Okp { x } => (DecodingKey::from_ed_components(x), jsonwebtoken::Algorithm::EdDSA),
         };
-        let judged = jsonwebtoken::DecodingKey::from_ec_components(&key.x, &key.y).and_then(|public| {
+        let judged = public.and_then(|public| {
             jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), &public, algorithm)
         });
         if !matches!(judged, Ok(true)) {

@@ -5,9 +5,13 @@
 //! its timetable and `now`; nothing is written between rotations.
 
 mod cached;
+mod document;
+pub mod foreign;
 pub mod jwt;
+pub mod rotate;
 mod set;
 
 pub use cached::{Cached, Keys};
 pub(crate) use cached::{read_key_set, read_peppers};
-pub use set::{Algorithm, KeySet, PublicKey, PublicKeys, Timetable};
+pub(crate) use document::KeyDocument;
+pub use set::{Algorithm, KeySet, Material, PublicKey, PublicKeys, State, Timetable};

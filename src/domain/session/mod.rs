@@ -1,10 +1,13 @@
 //! Sessions: what a sign-in opens, a refresh moves on, and a revocation ends.
 
 pub mod introspect;
+mod peppers;
 pub mod refresh;
 pub mod revoke;
 mod session;
 mod token;
 
+pub(crate) use peppers::RingDocument;
+pub use peppers::{Pepper, PepperRing, PepperState};
 pub use session::Session;
-pub use token::{Generation, Pepper, PepperRing, RefreshToken};
+pub use token::{Generation, RefreshToken};

@@ -1,4 +1,4 @@
-//! The refresh token: its bytes, its MAC, and the ring of peppers that the MAC is made with.
+//! The refresh token: its bytes and its MAC.
 //!
 //! `gmr_` and base64url, without padding, of 70 bytes: version ‖ pepper id ‖ account key (16) ‖ session id (16) ‖
 //! generation (u32, big endian) ‖ HMAC-SHA256(pepper, "gatemint refresh v1\0" ‖ all before it) (32). A token is derived
@@ -11,14 +11,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::Session;
+use super::{PepperRing, Session};
 use crate::{
     clock::Timestamp,
     domain::{
         Refusal, Secret, Service,
         ids::{AccountKey, SessionId},
     },
-    entropy::Entropy,
 };
 
 const PREFIX: &str = "gmr_";
@@ -133,103 +132,5 @@ impl RefreshToken {
         URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
         bytes.zeroize();
         Some(Secret::new(text))
-    }
-}
-
-/// A pepper: the key of refresh tokens' MACs and of the throttle's tags.
-pub struct Pepper {
-    /// Its id, 1..=255, as tokens and sessions name it.
-    pub id: u8,
-    /// The key, ready for use.
-    pub key: hmac::Key,
-    /// From when on new tokens are derived with it.
-    pub active_from: Timestamp,
-}
-
-/// The peppers that are known, as the vault's secret `refresh/gatemint-refresh-secret` holds them.
-pub struct PepperRing {
-    peppers: Vec<Pepper>,
-}
-
-impl fmt::Debug for PepperRing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.peppers.iter().map(|pepper| pepper.id)).finish()
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct RingDocument {
-    v: u32,
-    peppers: Vec<PepperDocument>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PepperDocument {
-    id: u8,
-    /// The key itself: the bytes of this text.
-    secret: String,
-    active_from: Timestamp,
-}
-
-impl Drop for PepperDocument {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
-}
-
-impl PepperRing {
-    /// The secret's name in the vault.
-    pub const SECRET: &'static str = "refresh/gatemint-refresh-secret";
-
-    /// A ring of one new pepper, as the document that goes into the vault.
-    pub fn first(entropy: &dyn Entropy, now: Timestamp) -> Secret<Vec<u8>> {
-        let mut key = entropy.bytes::<32>();
-        let secret = URL_SAFE_NO_PAD.encode(key);
-        key.zeroize();
-        let document = RingDocument { v: 1, peppers: vec![PepperDocument { id: 1, secret, active_from: now }] };
-        Secret::new(
-            serde_json::to_vec(&document).unwrap_or_else(|error| unreachable!("plain data always serialises: {error}")),
-        )
-    }
-
-    /// Reads the vault's document.
-    ///
-    /// # Errors
-    /// It is not a ring that this version knows. The text holds nothing of the secret.
-    pub fn parse(document: &[u8]) -> Result<Self, String> {
-        let document: RingDocument = serde_json::from_slice(document)
-            .map_err(|error| format!("{} is not a pepper ring: {:?} error", Self::SECRET, error.classify()))?;
-        if document.v != 1 {
-            return Err(format!("{} has format {}, this version knows 1", Self::SECRET, document.v));
-        }
-        let sound = !document.peppers.is_empty()
-            && document.peppers.iter().all(|pepper| pepper.id != 0 && pepper.secret.len() >= 32);
-        if !sound {
-            return Err(format!("{} holds no pepper, or one under 32 characters or with id 0", Self::SECRET));
-        }
-        let peppers = document
-            .peppers
-            .iter()
-            .map(|pepper| Pepper {
-                id: pepper.id,
-                key: hmac::Key::new(hmac::HMAC_SHA256, pepper.secret.as_bytes()),
-                active_from: pepper.active_from,
-            })
-            .collect();
-        Ok(Self { peppers })
-    }
-
-    /// The pepper of that id.
-    pub fn find(&self, id: u8) -> Option<&Pepper> {
-        self.peppers.iter().find(|pepper| pepper.id == id)
-    }
-
-    /// The pepper that new tokens are derived with: the latest that is active, else the first.
-    pub fn active(&self, now: Timestamp) -> &Pepper {
-        self.peppers
-            .iter()
-            .filter(|pepper| pepper.active_from <= now)
-            .max_by_key(|pepper| pepper.active_from)
-            .unwrap_or(&self.peppers[0])
     }
 }

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use super::dress::Dressed;
 use crate::{
-    domain::{client::GrantType, key::PublicKey},
+    domain::{
+        client::GrantType,
+        key::{Algorithm, Material, PublicKey},
+    },
     http::{App, CACHED, Function},
 };
 
@@ -32,7 +35,15 @@ pub(super) async fn jwks(State(app): State<App>) -> Result<Response, Dressed> {
 }
 
 fn jwk(key: &PublicKey) -> Value {
-    json!({ "kty": "EC", "crv": "P-256", "x": key.x, "y": key.y, "kid": key.kid, "alg": key.alg, "use": "sig" })
+    let mut jwk = match &key.material {
+        Material::Ec { x, y } => json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
+        Material::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e }),
+        Material::Okp { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": x }),
+    };
+    jwk["kid"] = key.kid.as_str().into();
+    jwk["alg"] = key.material.algorithm().as_str().into();
+    jwk["use"] = "sig".into();
+    jwk
 }
 
 /// RFC 8414 §2, without what this service does not have.
@@ -61,7 +72,7 @@ pub(super) async fn authorization_server(State(app): State<App>) -> Response {
 pub(super) async fn openid_configuration(State(app): State<App>) -> Response {
     let mut metadata = metadata(&app.service.policy.issuer);
     metadata["subject_types_supported"] = json!(["public"]);
-    metadata["id_token_signing_alg_values_supported"] = json!(["ES256"]);
+    metadata["id_token_signing_alg_values_supported"] = json!(Algorithm::ALL.map(Algorithm::as_str));
     metadata["claims_supported"] = json!([
         "iss",
         "sub",

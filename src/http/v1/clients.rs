@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A client as it is shown, over HTTP and by the commands.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Client)]
 pub(crate) struct ClientView {
     /// Its `client_id`, for ever.

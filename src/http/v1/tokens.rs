@@ -1,11 +1,13 @@
 //! `/v1/tokens`: every live token of an account, and the end of one.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     extract::{Request, State},
     http::StatusCode,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -22,14 +24,14 @@ use crate::{
 };
 
 /// A live token as it is shown, over HTTP and by the commands: no credential.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = LiveToken)]
 pub(crate) struct TokenView {
     /// Names it; no credential.
     pub(crate) id: String,
     /// `session`: a sign-in with all its tokens.
-    #[schema(pattern = "^session$")]
-    pub(crate) kind: &'static str,
+    #[schema(value_type = String, pattern = "^session$")]
+    pub(crate) kind: Cow<'static, str>,
     /// The user's name.
     pub(crate) subject: String,
     /// The client that obtained it.
@@ -52,7 +54,7 @@ impl TokenView {
         let session = &token.session;
         Self {
             id: token.id.to_string(),
-            kind: "session",
+            kind: "session".into(),
             subject: account.name.to_string(),
             client_id: session.client.to_string(),
             scope: session.scope.to_string(),

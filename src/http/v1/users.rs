@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// An account as it is shown, over HTTP and by the commands: nothing of its password.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = User)]
 pub(crate) struct UserView {
     /// Its name, for ever.

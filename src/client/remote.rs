@@ -1,0 +1,267 @@
+//! A gatemint that is asked over HTTP: its token endpoint with a login, its own resources with an access token.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use zeroize::Zeroize;
+
+use super::{
+    http::{Answer, Http, HttpError, WebUrl},
+    login::{Login, LoginFileError, Turn},
+};
+use crate::{clock::Timestamp, domain::Secret};
+
+/// No answer of a gatemint is longer.
+const MOST: usize = 4 << 20;
+
+/// Why a gatemint did not do as asked. The text is for the user, with a next step where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It cannot be reached, or what answers is not HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The login's file cannot be used.
+    #[error(transparent)]
+    File(#[from] LoginFileError),
+    /// There is no login, or its session is over.
+    #[error("nobody is signed in: gatemint login (or name a store with --data DIR)")]
+    NoLogin,
+    /// The session has ended.
+    #[error("the session of {username} at {url} is over ({why}): gatemint login")]
+    SessionOver {
+        /// Whose.
+        username: String,
+        /// Where.
+        url: String,
+        /// What the service says.
+        why: String,
+    },
+    /// The service refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// Too often.
+    #[error("{text}; again in {seconds} s")]
+    Throttled {
+        /// What the service says.
+        text: String,
+        /// When it will listen again.
+        seconds: u64,
+    },
+    /// Something else answers there.
+    #[error("{url} does not answer like a gatemint ({status}): is the URL right?")]
+    NotGatemint {
+        /// What was asked.
+        url: WebUrl,
+        /// The answer's status.
+        status: StatusCode,
+    },
+}
+
+/// What a sign-in shows.
+pub struct Credentials<'a> {
+    /// The user's name.
+    pub username: &'a str,
+    /// The user's password.
+    pub password: &'a Secret<String>,
+    /// The client to sign in through.
+    pub client_id: &'a str,
+    /// Whether the session is to have no end of its own.
+    pub offline: bool,
+}
+
+/// A reply of the token endpoint. Wiped when dropped.
+#[derive(Deserialize)]
+struct TokenReply {
+    access_token: String,
+    refresh_token: Option<String>,
+    refresh_expires_in: Option<u64>,
+}
+
+impl Drop for TokenReply {
+    fn drop(&mut self) {
+        self.access_token.zeroize();
+        self.refresh_token.zeroize();
+    }
+}
+
+/// A login and an access token that was just made with it.
+pub struct Session {
+    /// The login as it is now.
+    pub login: Login,
+    /// The access token.
+    pub access: Secret<String>,
+}
+
+/// Where refusals tell what they are: RFC 6749 §5.2 or RFC 9457.
+#[derive(Default, Deserialize)]
+struct Told {
+    error: Option<String>,
+    error_description: Option<String>,
+    detail: Option<String>,
+    field: Option<String>,
+}
+
+impl Told {
+    fn of(answer: &Answer) -> Self {
+        serde_json::from_slice(&answer.body).unwrap_or_default()
+    }
+
+    fn text(&self) -> Option<String> {
+        if let Some(detail) = &self.detail {
+            return Some(match &self.field {
+                Some(field) if !detail.contains(field.as_str()) => format!("{field}: {detail}"),
+                _ => detail.clone(),
+            });
+        }
+        self.error_description.clone().or_else(|| self.error.clone())
+    }
+}
+
+fn refused(answer: &Answer, url: &WebUrl) -> ClientError {
+    match (Told::of(answer).text(), answer.retry_after) {
+        (Some(text), Some(seconds)) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+            ClientError::Throttled { text, seconds }
+        }
+        (Some(text), _) => ClientError::Refused(text),
+        (None, _) => ClientError::NotGatemint { url: url.clone(), status: answer.status },
+    }
+}
+
+/// One gatemint.
+pub struct Remote {
+    http: Http,
+    url: WebUrl,
+}
+
+impl Remote {
+    /// The gatemint at this URL. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// `Http`: not a URL.
+    pub fn at(url: &str) -> Result<Self, ClientError> {
+        Ok(Self { http: Http::for_secrets()?, url: WebUrl::parse(url.trim_end_matches('/'))? })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &WebUrl {
+        &self.url
+    }
+
+    /// Signs in.
+    ///
+    /// # Errors
+    /// `Refused`, `Throttled`, `Http`, `NotGatemint`.
+    pub async fn sign_in(&self, with: &Credentials<'_>, now: Timestamp) -> Result<Session, ClientError> {
+        let mut form = vec![
+            ("grant_type", "password"),
+            ("username", with.username),
+            ("password", with.password.expose()),
+            ("client_id", with.client_id),
+        ];
+        if with.offline {
+            form.push(("scope", "profile email roles offline_access"));
+        }
+        let url = self.url.below(&["oauth2", "token"]);
+        let reply = self.token(&url, &form).await?.map_err(|answer| refused(&answer, &url))?;
+        let nobody = Login {
+            url: self.url.to_string().trim_end_matches('/').to_owned(),
+            client_id: with.client_id.to_owned(),
+            username: with.username.to_owned(),
+            refresh_token: None,
+            expires_at: None,
+        };
+        Ok(Self::session(nobody, reply, now))
+    }
+
+    /// Refreshes the login whose turn it is, and keeps what comes of it.
+    ///
+    /// # Errors
+    /// `NoLogin`, `SessionOver`, and as [`Remote::sign_in`].
+    pub async fn refresh(turn: &Turn, now: Timestamp) -> Result<(Self, Session), ClientError> {
+        let login = turn.read()?.ok_or(ClientError::NoLogin)?;
+        let Some(token) = &login.refresh_token else { return Err(ClientError::NoLogin) };
+        let remote = Self::at(&login.url)?;
+        let form =
+            [("grant_type", "refresh_token"), ("refresh_token", token.expose()), ("client_id", &login.client_id)];
+        let url = remote.url.below(&["oauth2", "token"]);
+        turn.rehearse()?;
+        let answer = match remote.token(&url, &form).await {
+            // The answer may be what was lost: the same token again, at once, gets the same successor.
+            Err(ClientError::Http(HttpError::Unreachable { .. })) => remote.token(&url, &form).await?,
+            answer => answer?,
+        };
+        match answer {
+            Ok(reply) => {
+                let session = Self::session(login, reply, now);
+                turn.keep(&session.login)?;
+                Ok((remote, session))
+            }
+            Err(answer) => {
+                let told = Told::of(&answer);
+                if told.error.as_deref() != Some("invalid_grant") {
+                    return Err(refused(&answer, &url));
+                }
+                // What it was signed in to is kept, for the next sign-in.
+                turn.keep(&Login { refresh_token: None, expires_at: None, ..login.clone() })?;
+                let why = told.text().unwrap_or_default();
+                Err(ClientError::SessionOver { username: login.username, url: login.url, why })
+            }
+        }
+    }
+
+    /// Ends the session of a login (RFC 7009).
+    ///
+    /// # Errors
+    /// As [`Remote::sign_in`].
+    pub async fn revoke(&self, login: &Login) -> Result<(), ClientError> {
+        let Some(token) = &login.refresh_token else { return Ok(()) };
+        let url = self.url.below(&["oauth2", "revoke"]);
+        let form = [("token", token.expose().as_str()), ("client_id", login.client_id.as_str())];
+        let answer = Http::answer(self.http.request(Method::POST, &url).form(&form), &url, MOST).await?;
+        if answer.status == StatusCode::OK { Ok(()) } else { Err(refused(&answer, &url)) }
+    }
+
+    async fn token(&self, url: &WebUrl, form: &[(&str, &str)]) -> Result<Result<TokenReply, Answer>, ClientError> {
+        let mut answer = Http::answer(self.http.request(Method::POST, url).form(form), url, MOST).await?;
+        if answer.status != StatusCode::OK {
+            return Ok(Err(answer));
+        }
+        let reply = serde_json::from_slice(&answer.body);
+        answer.body.zeroize();
+        reply.map(Ok).map_err(|_| ClientError::NotGatemint { url: url.clone(), status: answer.status })
+    }
+
+    fn session(login: Login, mut reply: TokenReply, now: Timestamp) -> Session {
+        let expires_at = reply.refresh_expires_in.map(|left| now + Duration::from_secs(left));
+        let refresh_token = reply.refresh_token.take().map(Secret::new);
+        let access = Secret::new(std::mem::take(&mut reply.access_token));
+        Session { login: Login { refresh_token, expires_at, ..login }, access }
+    }
+
+    /// Asks for one of its own resources. `path` is below `/v1`, in segments; an answer without a body is null.
+    ///
+    /// # Errors
+    /// As [`Remote::sign_in`].
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        access: &Secret<String>,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Result<T, ClientError> {
+        let url = self.url.below(&["v1"]).below(path).with_query(query);
+        let mut request = self.http.request(method, &url).bearer_auth(access.expose());
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let answer = Http::answer(request, &url, MOST).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&answer, &url));
+        }
+        let body: &[u8] = if answer.body.is_empty() { b"null" } else { &answer.body };
+        serde_json::from_slice(body).map_err(|_| ClientError::NotGatemint { url, status: answer.status })
+    }
+}
