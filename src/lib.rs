@@ -11,7 +11,7 @@
 //!
 //! # Map
 //! ```text
-//! main, bin ─► cli, lambda ─► http ─► domain ─► store and vault (ports), clock, entropy
+//! main, bin ─► cli, lambda ─► http ─► domain ─► store and vault (ports), clock, entropy, metric
 //!                    └─ wiring: settings become a store, a vault and a service ─┘
 //! ```
 //! [`domain`] is what the service does; it never sees a framework, a wire type or the environment. [`store`] and
@@ -47,6 +47,7 @@ pub mod entropy;
 pub mod http;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod metric;
 #[cfg(any(feature = "cli", feature = "lambda"))]
 pub mod settings;
 pub mod store;

@@ -38,6 +38,8 @@ pub struct Settings {
     pub vault: Option<PathBuf>,
     /// `GATEMINT_LISTEN`
     pub listen: Option<SocketAddr>,
+    /// `GATEMINT_METRICS_LISTEN`
+    pub metrics_listen: Option<SocketAddr>,
     /// `GATEMINT_ISSUER`
     pub issuer: Option<String>,
     /// `GATEMINT_FUNCTION`
@@ -99,7 +101,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
@@ -111,6 +113,7 @@ const KNOWN: [&str; 21] = [
     "GATEMINT_LISTEN",
     "GATEMINT_LOG",
     "GATEMINT_LOG_FORMAT",
+    "GATEMINT_METRICS_LISTEN",
     "GATEMINT_OFFLINE_IDLE",
     "GATEMINT_ORG",
     "GATEMINT_PASSWORD_MIN",
@@ -194,6 +197,11 @@ impl Settings {
             ),
             listen: reader
                 .read("GATEMINT_LISTEN", "an address and a port, e.g. 127.0.0.1:9000", |text| text.parse().ok()),
+            metrics_listen: reader.read(
+                "GATEMINT_METRICS_LISTEN",
+                "an address and a port, e.g. 127.0.0.1:9464",
+                |text| text.parse().ok(),
+            ),
             issuer: reader.read(
                 "GATEMINT_ISSUER",
                 "an http or https URL without query, fragment and final slash, e.g. https://auth.example.org",

@@ -11,7 +11,7 @@ use crate::{
     domain::{Policy, Service, account::PasswordPolicy, birth::Born, key::Keys},
     entropy::SystemEntropy,
     settings::{Settings, StoreSetting},
-    store::{self, MemoryStore, SqliteStore, Store},
+    store::{self, MeasuredStore, MemoryStore, SqliteStore, Store},
     vault::{self, FileVault},
 };
 
@@ -104,6 +104,17 @@ impl Place {
         }
     }
 
+    /// The database and the vault's directory.
+    ///
+    /// # Errors
+    /// The store is a process's memory.
+    pub fn files(&self) -> Result<(&Path, &Path), WiringError> {
+        match &self.store {
+            StoreSetting::Sqlite(path) => Ok((path, &self.vault)),
+            StoreSetting::Memory => Err(WiringError::Memory),
+        }
+    }
+
     /// The command that starts the service here.
     fn serve(&self) -> String {
         match &self.data {
@@ -159,6 +170,12 @@ impl Backends {
     /// The store cannot be read.
     pub async fn born(&self) -> Result<Option<Born>, WiringError> {
         Ok(Born::read(self.store.as_ref(), SystemClock.now()).await?)
+    }
+
+    /// The same, with every round trip to the store measured.
+    #[must_use]
+    pub fn measured(self) -> Self {
+        Self { store: Arc::new(MeasuredStore::new(self.store)), ..self }
     }
 
     /// The service on these backends.

@@ -39,6 +39,8 @@ const GUARDED: &[&str] = &[
     "jsonwebtoken",
     "lambda_http",
     "lambda_runtime",
+    "metrics",
+    "metrics_exporter_prometheus",
     "reqwest",
     "rpassword",
     "rusqlite",
@@ -56,7 +58,9 @@ const AREAS: &[Area] = &[
     Area { files: "src/build", may_name: &[], may_use: &[] },
     Area {
         files: "src/cli",
-        may_name: &["cli", "client", "clock", "domain", "entropy", "http", "settings", "store", "vault", "wiring"],
+        may_name: &[
+            "cli", "client", "clock", "domain", "entropy", "http", "metric", "settings", "store", "vault", "wiring",
+        ],
         may_use: &[
             "axum",
             "aws_config",
@@ -65,6 +69,7 @@ const AREAS: &[Area] = &[
             "comfy_table",
             "http",
             "hyper",
+            "metrics_exporter_prometheus",
             "rpassword",
             "std::env",
             "tower",
@@ -101,7 +106,7 @@ const AREAS: &[Area] = &[
     Area { files: "src/settings", may_name: &["domain", "settings"], may_use: &["std::env"] },
     Area {
         files: "src/http",
-        may_name: &["clock", "domain", "entropy", "http"],
+        may_name: &["clock", "domain", "entropy", "http", "metric"],
         may_use: &["axum", "http", "http_body_util", "hyper", "tower", "tower_http"],
     },
     Area {
@@ -109,14 +114,14 @@ const AREAS: &[Area] = &[
         may_name: &["clock", "domain", "entropy", "store", "vault"],
         may_use: &["jsonwebtoken"],
     },
-    Area { files: "src/domain", may_name: &["clock", "domain", "entropy", "store", "vault"], may_use: &[] },
+    Area { files: "src/domain", may_name: &["clock", "domain", "entropy", "metric", "store", "vault"], may_use: &[] },
     Area { files: "src/store/sqlite", may_name: &["clock", "entropy", "store"], may_use: &["rusqlite"] },
     Area {
         files: "src/store/dynamodb",
         may_name: &["clock", "entropy", "store"],
         may_use: &["aws_sdk_*", "aws_smithy_*"],
     },
-    Area { files: "src/store", may_name: &["clock", "entropy", "store"], may_use: &[] },
+    Area { files: "src/store", may_name: &["clock", "entropy", "metric", "store"], may_use: &[] },
     Area {
         files: "src/vault/secrets_manager",
         may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::secret::Secret"],
@@ -127,6 +132,8 @@ const AREAS: &[Area] = &[
         may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::same_secret", "domain::secret::Secret"],
         may_use: &[],
     },
+    // Names of metrics, in one place.
+    Area { files: "src/metric", may_name: &[], may_use: &["metrics"] },
     Area { files: "src/clock", may_name: &["clock"], may_use: &[] },
     Area { files: "src/entropy", may_name: &["entropy"], may_use: &[] },
 ];

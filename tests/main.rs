@@ -34,5 +34,9 @@ mod inspect;
 mod shell;
 // Whatever is thrown at it: a clear refusal, nothing lost, never a 500 and never a panic.
 mod hostile;
+// A backup is of one moment, and what is made of it goes on.
+mod backup;
+// Connections, the log and the metrics of the real program: nothing holds it up, and nothing ends it.
+mod serving;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;

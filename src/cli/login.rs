@@ -108,7 +108,11 @@ impl Login {
         let now = SystemClock.now();
         // Nobody's turn while hashes are computed elsewhere; and whoever has no room to keep a login opens no session.
         turn(&file).await?.rehearse().map_err(ClientError::from)?;
-        let session = remote.sign_in(&with, now).await?;
+        let session = remote.sign_in(&with, now).await.inspect_err(|error| {
+            if matches!(error, ClientError::Http(_)) && global.url.is_none() {
+                output::aside("The service is elsewhere? gatemint login --url URL");
+            }
+        })?;
         let turn = turn(&file).await?;
         let before = turn.read().unwrap_or(None);
         turn.keep(&session.login).map_err(ClientError::from)?;

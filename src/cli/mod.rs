@@ -2,11 +2,15 @@
 //!
 //! Exit codes: 0, 1 refused or failed, 2 used wrongly. Errors go to stderr and say what to do next.
 
+mod backup;
 mod clients;
 mod door;
 mod inspect;
 mod keys;
+pub mod listener;
+mod log_queue;
 mod login;
+mod metrics;
 mod output;
 mod password;
 mod serve;
@@ -92,7 +96,7 @@ enum Command {
     Passwd(login::Passwd),
     /// Print a fresh access token, or look into any token
     #[command(
-        after_help = "Example:\n  curl -H \"Authorization: Bearer $(gatemint token)\" http://127.0.0.1:9000/v1/me"
+        after_help = "Example:\n  gatemint token | sed 's/^/Authorization: Bearer /' | curl -H @- http://127.0.0.1:9000/v1/me"
     )]
     Token {
         #[command(subcommand)]
@@ -110,6 +114,10 @@ enum Command {
     /// Show live tokens, or end one
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Write store and vault, as they are at one moment, into one file
+    Backup(backup::Backup),
+    /// Make a data directory from a backup
+    Restore(backup::Restore),
     /// Print what makes a shell complete gatemint's commands
     Completions(shell::Completions),
     /// Print the manual page, or write the pages of all commands
@@ -174,7 +182,10 @@ impl CliError {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    let outcome = run(cli);
+    // Before an error is told: it is what was last.
+    output::finish_log();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ CliError::AnsweredNo) => error.exit_code(),
         Err(error) => {
@@ -217,6 +228,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Client(client) => client.run(&global, &settings).await,
             Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
+            Command::Backup(backup) => backup.run(&global, &settings).await,
+            Command::Restore(restore) => restore.run(&global, &settings).await,
             Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })

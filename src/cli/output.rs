@@ -1,15 +1,16 @@
-//! What is printed: the one place that writes to stdout and stderr, and that starts the log.
+//! What is printed: the one place that writes to stdout and stderr, and that starts and ends the log.
 
 use std::{
     fmt::Write as _,
     io::{IsTerminal, Write},
+    sync::OnceLock,
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use super::CliError;
+use super::{CliError, log_queue::LogQueue};
 use crate::settings::{LogFormat, Settings};
 
 /// A line for the user. A closed pipe is not an error: whoever read has read enough.
@@ -84,10 +85,13 @@ pub(super) fn sheet(rows: &[(&str, String)]) {
     }
 }
 
+/// The log, once it was started.
+static LOG: OnceLock<LogQueue> = OnceLock::new();
+
 /// Starts the log on stderr: for eyes on a terminal, else JSON. `usual` is the filter unless another one is set.
 ///
 /// # Errors
-/// The filter cannot be read.
+/// The filter cannot be read; the system gives no thread.
 pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError> {
     let filter = settings.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(filter).map_err(|error| {
@@ -95,11 +99,34 @@ pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError
     })?;
     let terminal = std::io::stderr().is_terminal();
     let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
-    // A log that nobody reads any more is no reason to panic: it would say so on the same closed stderr.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    let queue = LogQueue::to_stderr().map_err(|error| CliError::Failed(format!("the log did not start: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone()).log_internal_errors(false);
     let started = match format {
         LogFormat::Human => log.with_ansi(terminal).try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
     };
-    started.map_err(|error| CliError::Failed(error.to_string()))
+    started.map_err(|error| CliError::Failed(error.to_string()))?;
+    let _ = LOG.set(queue);
+    Ok(())
+}
+
+/// Has panics told of in the log: the usual hook writes to stderr itself, and waits for whoever reads it.
+pub(super) fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, cause = panic.payload_as_str(), "a thread panicked");
+    }));
+}
+
+/// Waits until the log is written, as long as somebody reads it.
+pub(super) fn finish_log() {
+    if let Some(log) = LOG.get() {
+        log.finish();
+    }
+}
+
+/// One line on the terminal that the next one replaces; nothing where nobody watches. Says whether somebody does.
+pub(super) fn progress_line(text: &str) -> bool {
+    let mut terminal = std::io::stderr();
+    terminal.is_terminal() && write!(terminal, "\r\x1b[K{text}").and_then(|()| terminal.flush()).is_ok()
 }

@@ -10,11 +10,15 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt;
 use clap::Args;
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
-use super::{CliError, keys, output, password};
+use super::{
+    CliError, keys,
+    listener::{self, Limits},
+    metrics::Metrics,
+    output, password,
+};
 use crate::{
     domain::{
         RefusalKind, Secret, Service,
@@ -38,6 +42,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, settings: Settings) -> Result<(), CliError> {
         output::start_log(&settings, "info")?;
+        output::log_panics();
         let place = match Place::of_settings(&settings)? {
             Some(place) => place,
             None => Place::of_data(Path::new(".gatemint")),
@@ -49,7 +54,13 @@ impl Serve {
         })?;
         let address = listener.local_addr().map_err(|error| CliError::Failed(error.to_string()))?;
 
+        let metrics = match settings.metrics_listen {
+            Some(listen) => Some(Metrics::start(listen).await?),
+            None => None,
+        };
+
         let backends = place.open(true)?;
+        let backends = if metrics.is_some() { backends.measured() } else { backends };
         let born = backends.born().await?;
         let here = format!("http://{address}");
         let recorded = born.as_ref().map(|born| born.issuer.clone());
@@ -76,47 +87,49 @@ impl Serve {
             })?;
         }
         greet(&service, address, &here, &place, first_password.as_deref());
+        if let Some(metrics) = &metrics {
+            greet_metrics(metrics.address);
+        }
 
         let options = Options::of(settings.trusted_proxies, &settings.cors_origins)
             .map_err(|error| CliError::Failed(error.to_string()))?;
         let service = Arc::new(service);
         let rotation = tokio::spawn(keys::keep_rotating(service.clone()));
         let router = http::router(service, Function::Http, &options);
-        let answered = answer(listener, router).await;
+        let answered = answer((listener, router, Limits::usual().behind(settings.trusted_proxies)), metrics).await;
         rotation.abort();
         answered
     }
 }
 
 /// Answers until SIGTERM or SIGINT, then finishes what is under way.
-async fn answer(listener: TcpListener, router: axum::Router) -> Result<(), CliError> {
+async fn answer(service: (TcpListener, axum::Router, Limits), metrics: Option<Metrics>) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::Failed(error.to_string());
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(failed)?;
-    let (asked, was_asked) = tokio::sync::oneshot::channel();
-    let stop = async move {
+    let (asked, was_asked) = tokio::sync::watch::channel(false);
+    let signals = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("asked to stop; finishing what is under way");
-        let _ = asked.send(());
+        let _ = asked.send(true);
+        tokio::time::sleep(GRACE).await;
     };
-    let overdue = async {
-        if was_asked.await.is_ok() {
-            tokio::time::sleep(GRACE).await;
-        } else {
-            std::future::pending::<()>().await;
+    let stop = |mut was_asked: tokio::sync::watch::Receiver<bool>| async move {
+        let _ = was_asked.wait_for(|asked| *asked).await;
+    };
+    let (listener, router, limits) = service;
+    let serving = listener::serve(listener, router, limits, stop(was_asked.clone()));
+    let showing = async {
+        if let Some(Metrics { listener, router, .. }) = metrics {
+            listener::serve(listener, router, Metrics::limits(), stop(was_asked.clone())).await;
         }
     };
-    let listener = listener.tap_io(|connection| {
-        // Answers are small and whole: waiting for more to send only delays them.
-        let _ = connection.set_nodelay(true);
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served.map_err(failed)?,
-        () = overdue => tracing::warn!("some requests were not finished in {} s", GRACE.as_secs()),
+        ((), ()) = async { tokio::join!(serving, showing) } => {}
+        () = signals => tracing::warn!("some requests were not finished in {} s", GRACE.as_secs()),
     }
     tracing::info!("stopped");
     Ok(())
@@ -152,6 +165,18 @@ fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, firs
         output::line(&format!("    --data-urlencode {}", from_file("password", &file.display().to_string())));
         output::line("");
         output::line("The password is in that file until admin's password is changed.");
+    }
+}
+
+/// Says where the metrics are.
+fn greet_metrics(address: SocketAddr) {
+    output::line(&format!("Metrics on http://{address}/metrics."));
+    if !address.ip().is_loopback() {
+        output::aside(&format!(
+            "WARNING: the metrics on {address} can be read from other machines, by anybody and unencrypted. Listen on a \
+             loopback address, or let a firewall pass only the one that collects them"
+        ));
+        tracing::warn!(%address, "metrics on an address that is not loopback");
     }
 }
 

@@ -154,6 +154,23 @@ pub enum GrantError {
     Unavailable,
 }
 
+impl GrantError {
+    /// The code as it goes over the wire.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::Throttled(_) | Self::Unavailable => "temporarily_unavailable",
+        }
+    }
+}
+
 /// How the token endpoint says no: RFC 6749 §5.2 is an alphabet of its own.
 #[derive(Debug)]
 pub struct GrantRefusal {

@@ -35,6 +35,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     let answering = async move {
         let response = next.run(request).await;
         let status = response.status();
+        crate::metric::request_answered(&route, method.as_str(), status.as_u16(), begun.elapsed());
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             target: "gatemint::request",

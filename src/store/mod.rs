@@ -12,15 +12,17 @@
 //! * A commit that is retried under its own id after a lost reply finds its own work and reports success.
 
 mod judge;
+mod measured;
 mod memory;
 mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use measured::MeasuredStore;
 pub use memory::MemoryStore;
 pub use row::{Record, Row, UnreadableRow, decode};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{OpenError, SqliteStore, backup};
 
 use async_trait::async_trait;
 

@@ -4,6 +4,7 @@
 //! where they are asked for, each in a snapshot of its own (`readers`); what a file must be like to be opened, and what
 //! is set on every connection, is in `file`.
 
+pub mod backup;
 mod file;
 mod readers;
 mod writer;

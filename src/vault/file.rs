@@ -66,6 +66,9 @@ pub enum OpenError {
     },
 }
 
+/// A secret's name and its file's content.
+pub type SecretFile = (String, Zeroizing<Vec<u8>>);
+
 /// A [`Vault`] in a directory of mode 0700, its files of mode 0600. Several processes may use it at once.
 #[derive(Clone, Debug)]
 pub struct FileVault {
@@ -97,6 +100,40 @@ impl FileVault {
     pub fn create(directory: &Path) -> Result<Self, OpenError> {
         make_directory(directory).map_err(unusable(directory))?;
         Self::open(directory)
+    }
+
+    /// Every secret's name and file, while nobody changes any. `meanwhile` is done under the same lock, before they are
+    /// read: what it looks at fits the secrets.
+    ///
+    /// # Errors
+    /// One cannot be read, or is damaged.
+    pub fn copy<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<(T, Vec<SecretFile>), VaultError> {
+        let _lock = lock(&self.directory).map_err(VaultError::unavailable)?;
+        let done = meanwhile();
+        let mut names = Vec::new();
+        collect_names(&self.directory, "", &mut names).map_err(VaultError::unavailable)?;
+        names.sort_unstable();
+        let mut files = Vec::new();
+        for name in names {
+            let place = Place::new(&self.directory, &name)?;
+            if let Some(bytes) = place.bytes()? {
+                // What is damaged must not be found out when it is needed.
+                place.parse(&bytes)?;
+                files.push((name, bytes));
+            }
+        }
+        Ok((done, files))
+    }
+
+    /// Makes a secret of a file that [`FileVault::copy`] read.
+    ///
+    /// # Errors
+    /// The name or the content is none of a secret's; there is such a secret already; it cannot be written.
+    pub fn paste(&self, name: &str, content: &[u8]) -> Result<(), VaultError> {
+        let place = Place::new(&self.directory, name)?;
+        let entry = place.parse(content)?;
+        let _lock = lock(&self.directory).map_err(VaultError::unavailable)?;
+        place.create(&entry)
     }
 
     /// Does file work where it holds nobody up.
@@ -201,7 +238,7 @@ impl Place {
         })
     }
 
-    fn read(&self) -> Result<Option<Entry>, VaultError> {
+    fn bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let mut file = match fs::File::open(&self.file) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -215,9 +252,17 @@ impl Place {
         // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(data.len()).unwrap_or_default() + 1));
         file.read_to_end(&mut bytes).map_err(|error| VaultError::unavailable(unusable(&self.file)(error)))?;
+        Ok(Some(bytes))
+    }
+
+    fn read(&self) -> Result<Option<Entry>, VaultError> {
+        self.bytes()?.map(|bytes| self.parse(&bytes)).transpose()
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Entry, VaultError> {
         // The parser's own words may quote what it read.
         let document: Document =
-            serde_json::from_slice(&bytes).map_err(|error| self.damaged(&format!("line {}", error.line())))?;
+            serde_json::from_slice(bytes).map_err(|error| self.damaged(&format!("line {}", error.line())))?;
         if document.v != FORMAT {
             return Err(self.damaged(&format!("format {} is not known, this version writes {FORMAT}", document.v)));
         }
@@ -225,10 +270,7 @@ impl Place {
             let value = STANDARD.decode(&kept.value).map_err(|_| self.damaged("a value is not base64"))?;
             Ok(SecretVersion { id: kept.id.clone(), value: Secret::new(value) })
         };
-        Ok(Some(Entry {
-            current: decode(&document.current)?,
-            staged: document.staged.as_ref().map(decode).transpose()?,
-        }))
+        Ok(Entry { current: decode(&document.current)?, staged: document.staged.as_ref().map(decode).transpose()? })
     }
 
     /// What to do about it is the operator's to decide: nothing here overwrites it.

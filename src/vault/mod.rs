@@ -11,7 +11,7 @@ mod file;
 mod memory;
 
 #[cfg(feature = "sqlite")]
-pub use file::{FileVault, OpenError};
+pub use file::{FileVault, OpenError, SecretFile};
 pub use memory::MemoryVault;
 
 use async_trait::async_trait;

@@ -59,7 +59,7 @@ class Terminal:
     def __enter__(self):
         self.tmux("new-session", "-d", "-x", "100", "-y", "40", "-c", str(self.home.place), "bash --norc --noprofile")
         self.type("PS1='$ '; clear")
-        self.until(r"^\$ $")
+        self.until(r"^\$$")
         return self
 
     def __exit__(self, *_):
@@ -92,15 +92,15 @@ def at_a_terminal(serve, home):
     """login asks, hides the password, and everything after it says what it did."""
     with Terminal(home) as terminal:
         terminal.type(f"gatemint login --url {serve.url}")
-        terminal.until(r"^User at http://\S+: $")
+        terminal.until(r"^User at http://\S+:$")
         terminal.type("ada")
-        terminal.until(r"^Password of ada at \S+: $")
+        terminal.until(r"^Password of ada at \S+:$")
         terminal.type("wrong " + PASSWORD)
         screen = terminal.until(r"Invalid user credentials")
-        terminal.type("clear; gatemint login")
-        terminal.until(r"^User at http://\S+")
+        terminal.type(f"clear; gatemint login --url {serve.url}")
+        terminal.until(r"^User at http://\S+:$")
         terminal.type("ada")
-        terminal.until(r"^Password of ada at \S+: $")
+        terminal.until(r"^Password of ada at \S+:$")
         terminal.type(PASSWORD)
         screen = terminal.until(r"Next: gatemint whoami")
         check(PASSWORD not in screen, "the password is on the screen")
@@ -120,7 +120,7 @@ def at_a_terminal(serve, home):
         # The new password is typed twice; two that differ change nothing.
         terminal.type("clear; gatemint passwd")
         for prompt, answer in (("Old password", PASSWORD), ("New password", "x" * 20), ("The same again", "y" * 20)):
-            terminal.until(rf"^{prompt}: $")
+            terminal.until(rf"^{prompt}:$")
             terminal.type(answer)
         terminal.until(r"differ; nothing was changed")
         terminal.picture("passwd")
@@ -250,8 +250,9 @@ def the_end_of_sessions(serve, home, place):
     ends += 1
 
     home.login(serve.url, "root", PASSWORD)
-    token_id = json.loads(home.run("tokens", "list", "--json").stdout)[0]["id"]
-    subprocess.run([BIN, "tokens", "revoke", token_id, "--data", str(serve.data)], env=ENVIRONMENT, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    for token in json.loads(home.run("tokens", "list", "--json").stdout):
+        revoke = [BIN, "tokens", "revoke", token["id"], "--data", str(serve.data)]
+        subprocess.run(revoke, env=ENVIRONMENT, stderr=subprocess.DEVNULL, timeout=60, check=True)
     told = home.run("token", code=1).stderr
     check("Session ended" in told and "gatemint login" in told, told)
     equal(json.loads(file.read_text())["refresh_token"], None, "what is kept of an ended session")

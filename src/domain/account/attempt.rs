@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     domain::{Refusal, RefusalKind, Service, ids::random_id},
+    metric::{self, Throttle},
     store::{CommitError, Item, Key, Record, Row, StoreError, When, Write, decode},
 };
 
@@ -77,14 +78,15 @@ impl Attempts {
         // Whoever shares an address with the owner must not use up what is hers: at an address that is known for the
         // name, its own counter there is what counts.
         if let Some(row) = self.address_row.as_ref().filter(|_| self.comer(now) == Comer::Stranger) {
-            row.record.check(now).map_err(throttled)?;
+            row.record.check(now).map_err(|wait| throttled_by(Throttle::Address, wait))?;
         }
         let id = random_id(service.entropy.as_ref());
         let mut row = self.name_row;
         for _ in 0..CONTENDED_ROUNDS {
             let when = condition(row.as_ref());
             let mut record = row.map_or_else(|| NameThrottle::new(self.name.clone()), |row| row.record);
-            record.reserve(now, &self.address, id.clone()).map_err(throttled)?;
+            let reserved = record.reserve(now, &self.address, id.clone());
+            reserved.map_err(|wait| throttled_by(Throttle::Name, wait))?;
             match service.commit(now, vec![record.put(when)]).await {
                 Ok(version) => {
                     let name_row = Row { record, version };
@@ -94,7 +96,7 @@ impl Attempts {
                 Err(unavailable) => return Err(unavailable.into()),
             }
         }
-        Err(throttled(Duration::from_secs(1)))
+        Err(throttled_by(Throttle::Name, Duration::from_secs(1)))
     }
 }
 
@@ -207,7 +209,8 @@ fn condition<T>(row: Option<&Row<T>>) -> When {
     row.map_or(When::Absent, |row| When::VersionIs(row.version))
 }
 
-fn throttled(after: Duration) -> Refusal {
+fn throttled_by(by: Throttle, after: Duration) -> Refusal {
+    metric::throttled(by);
     let after = after.max(Duration::from_secs(1));
     Refusal::new(RefusalKind::Throttled(after), "too many attempts; try again later")
 }

@@ -9,7 +9,10 @@ use super::{
     PasswordHash,
     password::{BadHash, Judgement, Memory},
 };
-use crate::domain::{Refusal, Secret};
+use crate::{
+    domain::{Refusal, Secret},
+    metric::{self, Stopwatch},
+};
 
 /// How many may wait for each thread that hashes. At 20 ms a hash the last of them waits about 1.3 s.
 const WAITING_PER_THREAD: usize = 64;
@@ -67,7 +70,10 @@ impl Hashing {
         };
         let place = match kept {
             Some(place) => place,
-            None => self.places.clone().try_acquire_owned().map_err(|_| HashingQueueFull)?,
+            None => self.places.clone().try_acquire_owned().map_err(|_| {
+                metric::throttled(metric::Throttle::Queue);
+                HashingQueueFull
+            })?,
         };
         Ok(Place { hashing: self.clone(), _place: place })
     }
@@ -77,12 +83,16 @@ impl Hashing {
         &self,
         work: impl FnOnce(&mut Memory) -> Result<T, BadHash> + Send + 'static,
     ) -> Result<T, Refusal> {
+        let waiting = metric::hashing_waits();
         let turn = self.threads.clone().acquire_owned().await.map_err(Refusal::unavailable)?;
+        drop(waiting);
         let hashing = self.clone();
         tokio::task::spawn_blocking(move || {
             let turn = turn;
             let mut memory = hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let begun = Stopwatch::start();
             let result = work(&mut memory);
+            metric::hashed(begun.elapsed());
             // Kept, one block for each thread that may hash at once. Blocks that are given back pile up in the
             // allocator's arenas, one for every thread that ever ran this: hundreds of MiB.
             hashing.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);

@@ -93,27 +93,43 @@ impl PasswordHash {
         Ok(Self(hash.to_string()))
     }
 
+    /// Whether it was made with less than what is used now, or cannot be judged at all. It is made again when its user
+    /// signs in.
+    pub fn is_stale(&self) -> bool {
+        parse(&self.0).map_or(true, |(_, params)| is_weaker(&params))
+    }
+
     /// Checks a password. With no hash at all (an unknown user) the same work is done, and nothing matches.
     pub(super) fn judge(hash: Option<&Self>, password: &[u8], memory: &mut Memory) -> Result<Judgement, BadHash> {
         let Some(Self(text)) = hash else {
             compute(current_params()?, password, &[0; 16], HASH_BYTES, memory)?;
             return Ok(Judgement { matches: false, weaker: false });
         };
-        let kept = phc::PasswordHash::new(text).map_err(BadHash::because)?;
+        let (kept, params) = parse(text)?;
         let (Some(salt), Some(expected)) = (kept.salt, kept.hash) else {
             return Err(BadHash("it has no salt or no hash".into()));
         };
-        if kept.algorithm != Algorithm::Argon2id.ident() || kept.version != Some(Version::V0x13.into()) {
-            return Err(BadHash("it is not argon2id, version 19".into()));
-        }
-        let params = Params::try_from(&kept).map_err(BadHash::because)?;
-        if params.m_cost() > MOST_MEMORY_KIB || params.t_cost() > MOST_PASSES {
-            return Err(BadHash("it asks for more memory or time than is safe".into()));
-        }
-        let weaker = params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES;
+        let weaker = is_weaker(&params);
         let output = compute(params, password, salt.as_ref(), expected.len(), memory)?;
         Ok(Judgement { matches: same_secret(&output, expected.as_bytes()), weaker })
     }
+}
+
+/// A kept hash and what it was made with.
+fn parse(text: &str) -> Result<(phc::PasswordHash, Params), BadHash> {
+    let kept = phc::PasswordHash::new(text).map_err(BadHash::because)?;
+    if kept.algorithm != Algorithm::Argon2id.ident() || kept.version != Some(Version::V0x13.into()) {
+        return Err(BadHash("it is not argon2id, version 19".into()));
+    }
+    let params = Params::try_from(&kept).map_err(BadHash::because)?;
+    if params.m_cost() > MOST_MEMORY_KIB || params.t_cost() > MOST_PASSES {
+        return Err(BadHash("it asks for more memory or time than is safe".into()));
+    }
+    Ok((kept, params))
+}
+
+fn is_weaker(params: &Params) -> bool {
+    params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES
 }
 
 fn current_params() -> Result<Params, BadHash> {
@@ -165,6 +181,8 @@ mod tests {
         let weak = PasswordHash(text.clone());
         let judged = PasswordHash::judge(Some(&weak), b"an old password", &mut memory).unwrap();
         assert_eq!(judged, Judgement { matches: true, weaker: true });
+        assert!(weak.is_stale());
+        assert!(!PasswordHash::make(b"an old password", [1; 16], &mut memory).unwrap().is_stale());
         let monstrous = PasswordHash(text.replace("m=8", "m=4000000"));
         assert!(PasswordHash::judge(Some(&monstrous), b"an old password", &mut memory).is_err());
         let garbage = PasswordHash("$argon2id$".into());

@@ -13,6 +13,7 @@ use crate::{
         key::jwt::{AccessClaims, Audience, Kind},
         session::{RefreshToken, Session},
     },
+    metric::{self, Stopwatch},
     store::{Row, decode},
 };
 
@@ -32,6 +33,16 @@ pub enum Grant {
     },
     /// The client's own authentication (RFC 6749 §4.4).
     ClientCredentials,
+}
+
+impl Grant {
+    fn grant_type(&self) -> GrantType {
+        match self {
+            Self::Password { .. } => GrantType::Password,
+            Self::RefreshToken { .. } => GrantType::RefreshToken,
+            Self::ClientCredentials => GrantType::ClientCredentials,
+        }
+    }
 }
 
 /// A request to the token endpoint, parsed.
@@ -78,6 +89,14 @@ pub(super) enum Holder {
 /// # Errors
 /// As RFC 6749 §5.2; `temporarily_unavailable` when throttled, or with store or keys away.
 pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, GrantRefusal> {
+    let (grant, begun) = (request.grant.grant_type(), Stopwatch::start());
+    let outcome = judge(service, request).await;
+    let code = outcome.as_ref().map_or_else(|refusal| refusal.error.code(), |_| "ok");
+    metric::grant_judged(grant.as_str(), code, begun.elapsed());
+    outcome
+}
+
+async fn judge(service: &Service, request: Request) -> Result<Tokens, GrantRefusal> {
     // 1. One reading of the clock for all that follows.
     let now = service.now();
 

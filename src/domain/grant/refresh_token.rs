@@ -12,6 +12,7 @@ use crate::{
             refresh::{Verdict, decide},
         },
     },
+    metric,
     store::{CommitError, Item, Key, Record, Row, When, Write, decode},
 };
 
@@ -71,6 +72,7 @@ impl Prepared {
             let session = row.record;
             let current = match decide(&session, self.token.generation, now, service.policy.reuse_window) {
                 Verdict::Repeat => {
+                    metric::refresh_repeated();
                     audit("refresh_repeated", &account, client, &session);
                     return Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope));
                 }
@@ -82,6 +84,7 @@ impl Prepared {
                 Verdict::Replay => {
                     let end = Write::Delete { key: session.key(), when: When::Always };
                     service.commit(now, vec![end]).await?;
+                    metric::replay_detected();
                     audit("replay_detected", &account, client, &session);
                     return Err(GrantRefusal::invalid_grant(ENDED));
                 }

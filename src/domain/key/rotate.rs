@@ -44,7 +44,7 @@ pub struct Rotated {
 ///
 /// # Errors
 /// `Conflict`: a key is upcoming already, or another rotation was faster. `Unavailable`.
-pub async fn rotate(service: &Service, pace: Pace, by: &str) -> Result<Rotated, Refusal> {
+pub async fn rotate(service: &Service, pace: Pace, actor: &str) -> Result<Rotated, Refusal> {
     let now = service.now();
     let request_id = format!("{:032x}", u128::from_be_bytes(service.entropy.bytes()));
     let before = create(service, now, &request_id, pace).await?;
@@ -60,7 +60,7 @@ pub async fn rotate(service: &Service, pace: Pace, by: &str) -> Result<Rotated, 
     tracing::info!(
         target: "gatemint::audit",
         event = "keys_rotated",
-        by,
+        actor,
         key.id = rotated.kid,
         key.alg = rotated.algorithm.as_str(),
         key.signs_from = rotated.signs_from.rfc3339(),
@@ -74,7 +74,7 @@ pub async fn rotate(service: &Service, pace: Pace, by: &str) -> Result<Rotated, 
 ///
 /// # Errors
 /// `Unavailable`.
-pub async fn rotate_if_due(service: &Service, by: &str) -> Result<Option<Rotated>, Refusal> {
+pub async fn rotate_if_due(service: &Service, actor: &str) -> Result<Option<Rotated>, Refusal> {
     // What a rotation that was cut off has left in the public row, or not yet put there.
     change_row(service, service.now(), Listing::WhatTheVaultHolds).await?;
     let current = current(service).await?;
@@ -83,7 +83,7 @@ pub async fn rotate_if_due(service: &Service, by: &str) -> Result<Option<Rotated
     if !document.is_due(service.now(), policy.key_rotate_every, policy.signing_alg) {
         return Ok(None);
     }
-    match rotate(service, Pace::Announced, by).await {
+    match rotate(service, Pace::Announced, actor).await {
         Ok(rotated) => Ok(Some(rotated)),
         Err(refusal) if refusal.kind == crate::domain::RefusalKind::Conflict => Ok(None),
         Err(refusal) => Err(refusal),
@@ -180,7 +180,7 @@ pub struct RotatedPepper {
 ///
 /// # Errors
 /// `Conflict`: a pepper is upcoming already, or another rotation was faster. `Unavailable`.
-pub async fn rotate_peppers(service: &Service, pace: Pace, by: &str) -> Result<RotatedPepper, Refusal> {
+pub async fn rotate_peppers(service: &Service, pace: Pace, actor: &str) -> Result<RotatedPepper, Refusal> {
     let now = service.now();
     let entropy = service.entropy.as_ref();
     let name = PepperRing::SECRET;
@@ -200,7 +200,7 @@ pub async fn rotate_peppers(service: &Service, pace: Pace, by: &str) -> Result<R
     tracing::info!(
         target: "gatemint::audit",
         event = "peppers_rotated",
-        by,
+        actor,
         pepper.id = id,
         pepper.active_from = active_from.rfc3339(),
         sessions.ended = pace == Pace::AtOnce,

@@ -16,10 +16,20 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// Says in the file's header that it is gatemint's ("gmnt"), for `file(1)` and for ourselves.
-const APPLICATION_ID: i32 = 0x676d_6e74;
+pub(super) const APPLICATION_ID: i32 = 0x676d_6e74;
 
 /// The data format that this version reads and writes (the file's `user_version`).
-const FORMAT: i32 = 1;
+pub(super) const FORMAT: i32 = 1;
+
+/// The one table.
+pub(super) const ITEMS: &str = "CREATE TABLE items (
+                     partition TEXT NOT NULL,
+                     sort TEXT NOT NULL,
+                     version BLOB NOT NULL,
+                     expires_at INTEGER,
+                     body TEXT NOT NULL,
+                     PRIMARY KEY (partition, sort)
+                 ) STRICT, WITHOUT ROWID";
 
 /// How long to wait for other processes.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -188,16 +198,7 @@ pub(super) fn make(path: &Path) -> Result<(), OpenError> {
         if is_empty(&transaction)? {
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
-            transaction.execute_batch(
-                "CREATE TABLE items (
-                     partition TEXT NOT NULL,
-                     sort TEXT NOT NULL,
-                     version BLOB NOT NULL,
-                     expires_at INTEGER,
-                     body TEXT NOT NULL,
-                     PRIMARY KEY (partition, sort)
-                 ) STRICT, WITHOUT ROWID",
-            )?;
+            transaction.execute_batch(ITEMS)?;
         }
         transaction.commit()
     };
@@ -210,7 +211,7 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// The header's application id and format.
-fn header(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+pub(super) fn header(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
     let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok((application, format))
