@@ -15,9 +15,10 @@ use gatemint::domain::key::Algorithm;
 use loading::{prototype, run};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "tests/bench/load [--seconds N] [--alg ES256|RS256|EdDSA]… [--readme]
+const USAGE: &str = "tests/bench/load [--seconds N] [--alg ES256|RS256|EdDSA]… [--no-log] [--readme]
   --seconds N  how long each figure is measured (2 to 60) [default: 5]
   --alg ALG    what signs (repeatable) [default: ES256 and RS256]
+  --no-log     gatemint logs nothing: what its log costs is the difference
   --readme     write the table into README.md";
 
 fn main() {
@@ -30,7 +31,7 @@ fn main() {
         }
         _ => return println!("load: not part of `cargo bench`; run tests/bench/load"),
     }
-    let (mut seconds, mut algorithms, mut readme) = (5, Vec::new(), false);
+    let (mut seconds, mut algorithms, mut log, mut readme) = (5, Vec::new(), true, false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seconds" => match arguments.next().and_then(|seconds| seconds.parse().ok()) {
@@ -41,6 +42,7 @@ fn main() {
                 Some(alg) => algorithms.push(alg),
                 None => return println!("{USAGE}"),
             },
+            "--no-log" => log = false,
             "--readme" => readme = true,
             _ => return println!("{USAGE}"),
         }
@@ -55,7 +57,7 @@ fn main() {
             (signal(SignalKind::interrupt()).unwrap(), signal(SignalKind::terminate()).unwrap());
         // Whichever way it ends: what is dropped here ends its child process.
         tokio::select! {
-            measured = run::all(&algorithms, Duration::from_secs(seconds)) => Some(measured),
+            measured = run::all(&algorithms, Duration::from_secs(seconds), log) => Some(measured),
             _ = interrupt.recv() => None,
             _ = terminate.recv() => None,
         }

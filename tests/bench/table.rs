@@ -81,6 +81,6 @@ pub(crate) fn publish(name: &str, rows: &[Row], notes: &[String], into_readme: b
     let (begin, end) = (format!("<!-- bench {name} -->\n"), format!("<!-- /bench {name} -->\n"));
     let (before, rest) = readme.split_once(&begin).expect("README.md has the table's first marker");
     let (_, after) = rest.split_once(&end).expect("README.md has the table's last marker");
-    fs::write(file, format!("{before}{begin}{text}{end}{after}")).unwrap();
+    fs::write(file, format!("{before}{begin}\n{text}\n{end}{after}")).unwrap();
     println!("written into README.md");
 }

@@ -31,11 +31,14 @@ pub(crate) fn gatemint() -> Command {
 
 impl Server {
     /// `gatemint serve` on that directory; a first start makes keys for `alg`. Its log goes to a file that nobody
-    /// reads, `/dev/null`: the lines are made and written nevertheless.
-    pub(crate) fn gatemint(data: &Path, alg: Algorithm) -> Self {
+    /// reads, `/dev/null`: the lines are made and written nevertheless, unless there is to be no `log`.
+    pub(crate) fn gatemint(data: &Path, alg: Algorithm, log: bool) -> Self {
         let mut command = gatemint();
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         command.env("GATEMINT_SIGNING_ALG", alg.as_str());
+        if !log {
+            command.env("GATEMINT_LOG", "off");
+        }
         Self::start(command)
     }
 
@@ -60,6 +63,16 @@ impl Server {
             panic!("a server did not start: {line}");
         };
         Self { child, _stdout: stdout, address }
+    }
+
+    /// The processor time that it has taken so far, its own and the system's for it, in seconds.
+    pub(crate) fn cpu_time(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name, which is in brackets and may hold anything: state is the 3rd field, utime and stime 14 and 15.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks: f64 = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum();
+        // Linux counts in hundredths of a second here, on every machine.
+        ticks / 100.0
     }
 
     /// The most memory that it ever had resident, in bytes.

@@ -67,8 +67,15 @@ fn rates(outcomes: &[Outcome]) -> Few {
     Few::of(outcomes.iter().map(Outcome::rate))
 }
 
+/// Processor time of the server for each request, in microseconds.
+fn cpu(outcomes: &[Outcome]) -> f64 {
+    let requests: f64 = outcomes.iter().map(|outcome| outcome.rate() * outcome.seconds).sum();
+    outcomes.iter().map(|outcome| outcome.cpu).sum::<f64>() * 1e6 / requests
+}
+
 fn side(outcomes: &[Outcome]) -> String {
-    format!("{:.0}/s, p50 {:.1}, p99 {:.1} ms", rates(outcomes).median, within(outcomes, 500), within(outcomes, 990))
+    let (p50, p99) = (within(outcomes, 500), within(outcomes, 990));
+    format!("{:.0}/s, p50 {p50:.1}, p99 {p99:.1} ms, CPU {:.0} µs", rates(outcomes).median, cpu(outcomes))
 }
 
 impl Cell {
@@ -117,11 +124,11 @@ impl Cell {
 }
 
 /// Every table row, and what is to be said below the table.
-pub(crate) async fn all(algorithms: &[Algorithm], time: Duration) -> (Vec<Row>, Vec<String>) {
+pub(crate) async fn all(algorithms: &[Algorithm], time: Duration, log: bool) -> (Vec<Row>, Vec<String>) {
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
     let mut requests = 0;
     for alg in algorithms {
-        let (cells, memory) = measure(*alg, time).await;
+        let (cells, memory) = measure(*alg, time, log).await;
         for cell in &cells {
             rows.extend(cell.rows());
             for (server, outcomes) in [("gatemint", &cell.ours), ("the prototype", &cell.prototype)] {
@@ -137,21 +144,24 @@ pub(crate) async fn all(algorithms: &[Algorithm], time: Duration) -> (Vec<Row>, 
     }
     let errors = if notes.is_empty() { "without an error" } else { "and the errors above" };
     notes.push(format!("{requests} right answers, each checked, {errors}."));
+    if !log {
+        notes.push("gatemint ran without its log.".into());
+    }
     (rows, notes)
 }
 
-async fn measure(alg: Algorithm, time: Duration) -> (Vec<Cell>, Row) {
+async fn measure(alg: Algorithm, time: Duration, log: bool) -> (Vec<Cell>, Row) {
     // On the disk that is built on: a temporary directory may be memory, where nothing is ever durable.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = directory.path().join("data");
     // Signing in hashes passwords, which takes a block of memory that stays. The process under load never hashes.
-    let first = Server::gatemint(&data, alg);
+    let first = Server::gatemint(&data, alg, log);
     let client = make_client(&data);
     let password = std::fs::read_to_string(data.join("admin-password")).unwrap();
     let mut ours_chains = sign_in(first.address, &password).await;
     let hashing = first.peak_memory();
     drop(first);
-    let ours = Server::gatemint(&data, alg);
+    let ours = Server::gatemint(&data, alg, log);
     let prototype = Server::prototype(directory.path(), alg);
     let mut prototype_chains = sign_in(prototype.address, "anything").await;
 
@@ -163,8 +173,8 @@ async fn measure(alg: Algorithm, time: Duration) -> (Vec<Cell>, Row) {
             for _ in 0..TURNS {
                 let time = time / TURNS;
                 cell.signatures.push(signatures(alg, time / 4));
-                cell.prototype.push(turn(prototype.address, &ask, &mut prototype_chains, connections, time).await);
-                cell.ours.push(turn(ours.address, &ask, &mut ours_chains, connections, time).await);
+                cell.prototype.push(turn(&prototype, &ask, &mut prototype_chains, connections, time).await);
+                cell.ours.push(turn(&ours, &ask, &mut ours_chains, connections, time).await);
             }
             println!("{}: {} beside {}", cell.what(), side(&cell.ours), side(&cell.prototype));
             cells.push(cell);

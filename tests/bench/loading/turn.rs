@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::client::Connection;
+use super::{child::Server, client::Connection};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Outcome {
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
     pub(crate) seconds: f64,
+    /// The server's processor time, in seconds.
+    pub(crate) cpu: f64,
 }
 
 impl Outcome {
@@ -45,9 +47,9 @@ impl Outcome {
     }
 }
 
-/// Keeps `address` busy. `chains` are the refresh tokens that are current; they come back moved on.
+/// Keeps a server busy. `chains` are the refresh tokens that are current; they come back moved on.
 pub(crate) async fn turn(
-    address: SocketAddr,
+    server: &Server,
     ask: &Ask,
     chains: &mut Vec<String>,
     connections: usize,
@@ -57,10 +59,10 @@ pub(crate) async fn turn(
     for (n, chain) in chains.drain(..).enumerate() {
         shares[n % connections].push(chain);
     }
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), server.cpu_time());
     let mut tasks = JoinSet::new();
     for share in shares {
-        tasks.spawn(keep_asking(address, ask.clone(), share, begun + time));
+        tasks.spawn(keep_asking(server.address, ask.clone(), share, begun + time));
     }
     let mut all = Outcome::default();
     while let Some(ended) = tasks.join_next().await {
@@ -69,6 +71,7 @@ pub(crate) async fn turn(
         chains.extend(share);
     }
     all.seconds = begun.elapsed().as_secs_f64();
+    all.cpu = server.cpu_time() - cpu;
     all
 }
 
