@@ -55,7 +55,7 @@ pub(crate) fn password() -> Row {
     let mut memory = vec![Block::default(); params.block_count()];
     let argon2 = Argon2::new(Variant::Argon2id, Version::V0x13, params);
     let passes = passes(
-        80,
+        150,
         Duration::ZERO,
         &mut || {
             let begun = Instant::now();

@@ -2,6 +2,7 @@
 //! nothing, and knows no errors: nobody would run it, and hardly anything that is right can be faster.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
@@ -142,8 +143,8 @@ async fn token(State(prototype): State<Arc<Prototype>>, form: String) -> Respons
     let mut reply = format!(r#"{{"access_token":"{access}","token_type":"Bearer","expires_in":900"#);
     if let Some((session, generation)) = &refresh {
         let token = refresh_token(session, *generation);
-        reply.push_str(&format!(r#","refresh_token":"{token}","refresh_expires_in":604800"#));
+        let _ = write!(reply, r#","refresh_token":"{token}","refresh_expires_in":604800"#);
     }
-    reply.push_str(&format!(r#","scope":"profile email roles","session_state":"{session}"}}"#));
+    let _ = write!(reply, r#","scope":"profile email roles","session_state":"{session}"}}"#);
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], reply).into_response()
 }
