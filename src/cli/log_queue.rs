@@ -25,6 +25,14 @@ const ROOM_WITH_AUDIT: usize = 8 << 20;
 /// How long the end waits for a reader that reads nothing.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How many bytes of lines are written at once: a pipe takes so much whole (POSIX's `PIPE_BUF` here), so that the lines
+/// of several processes on one pipe do not get into each other.
+const AT_ONCE: usize = 4096;
+
+/// How long the thread rests once it has written all. Waking it for each line of a busy service would cost more than
+/// the line itself; a line that comes alone is written at once.
+const REST: Duration = Duration::from_millis(2);
+
 /// The target of audit events.
 const AUDIT: &str = "gatemint::audit";
 
@@ -40,7 +48,7 @@ struct Waiting {
     next: u64,
     /// Lines that were dropped since the reader was last told.
     dropped: Dropped,
-    /// The thread is at a line.
+    /// The thread is at some lines, or rests before it looks for more.
     writing: bool,
     /// How many lines were written: how the end sees that the reader reads.
     written: u64,
@@ -78,10 +86,33 @@ impl Waiting {
         self.next += 1;
     }
 
+    /// The oldest lines, as many as are written at once, and how many these are.
+    fn pop_some(&mut self) -> Option<(Vec<u8>, u64)> {
+        let mut lines = self.pop()?;
+        let mut count = 1;
+        while self.oldest().is_some_and(|next| lines.len() + next <= AT_ONCE) {
+            let Some(line) = self.pop() else { break };
+            lines.extend_from_slice(&line);
+            count += 1;
+        }
+        Some((lines, count))
+    }
+
+    /// Whether the oldest line is one of the audit.
+    fn audit_is_next(&self) -> bool {
+        let first = |queue: &VecDeque<Numbered>| queue.front().map_or(u64::MAX, |(number, _)| *number);
+        first(&self.audit) < first(&self.other)
+    }
+
+    /// How long the oldest line is.
+    fn oldest(&self) -> Option<usize> {
+        let queue = if self.audit_is_next() { &self.audit } else { &self.other };
+        queue.front().map(|(_, line)| line.len())
+    }
+
     /// The oldest line.
     fn pop(&mut self) -> Option<Vec<u8>> {
-        let first = |queue: &VecDeque<Numbered>| queue.front().map_or(u64::MAX, |(number, _)| *number);
-        let audit = first(&self.audit) < first(&self.other);
+        let audit = self.audit_is_next();
         let (_, line) = if audit { self.audit.pop_front() } else { self.other.pop_front() }?;
         self.bytes -= line.len();
         if !audit {
@@ -146,19 +177,20 @@ fn write_all(shared: &Shared, mut sink: impl Write) {
         let mut waiting = shared.lock();
         waiting.writing = false;
         shared.changed.notify_all();
-        let line = loop {
-            if let Some(line) = waiting.pop() {
-                break line;
+        let (lines, count) = loop {
+            if let Some(some) = waiting.pop_some() {
+                break some;
             }
             waiting = shared.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         };
         waiting.writing = true;
         drop(waiting);
         // A log that nobody reads any more is no reason to stop.
-        let _ = sink.write_all(&line);
+        let _ = sink.write_all(&lines);
         let mut waiting = shared.lock();
-        waiting.written += 1;
+        waiting.written += count;
         let dropped = std::mem::take(&mut waiting.dropped);
+        let all = waiting.audit.is_empty() && waiting.other.is_empty();
         drop(waiting);
         if dropped != Dropped::default() {
             metric::log_lines_dropped(dropped.audit, dropped.other);
@@ -167,6 +199,9 @@ fn write_all(shared: &Shared, mut sink: impl Write) {
                 log.dropped_audit_lines = dropped.audit,
                 "log lines were dropped because nobody read them"
             );
+        } else if all {
+            // Still marked as writing: whoever has a line does not wake it.
+            thread::sleep(REST);
         }
     }
 }
@@ -192,8 +227,14 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
-            self.queue.0.lock().push(std::mem::take(&mut self.text), self.audit);
-            self.queue.0.changed.notify_all();
+            let mut waiting = self.queue.0.lock();
+            waiting.push(std::mem::take(&mut self.text), self.audit);
+            // While the thread writes it need not be woken: it looks again before it sleeps.
+            let asleep = !waiting.writing;
+            drop(waiting);
+            if asleep {
+                self.queue.0.changed.notify_all();
+            }
         }
     }
 }

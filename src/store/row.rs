@@ -44,10 +44,16 @@ struct Versioned<'a, T> {
     record: &'a T,
 }
 
+/// A body's format, whatever its record is.
 #[derive(Deserialize)]
-struct Stored {
+struct Format {
     v: u32,
-    record: serde_json::Value,
+}
+
+/// A body's record, whatever its format is.
+#[derive(Deserialize)]
+struct Stored<T> {
+    record: T,
 }
 
 /// A row that this version cannot read.
@@ -74,13 +80,17 @@ pub fn decode<T: Record>(item: Option<Item>) -> Result<Option<Row<T>>, StoreErro
     let unreadable = |reason: String| {
         StoreError::new(UnreadableRow { partition: item.key.partition.clone(), sort: item.key.sort.clone(), reason })
     };
-    let stored: Stored = serde_json::from_str(&item.body).map_err(|error| unreadable(place(&error)))?;
-    let body = if stored.v == T::FORMAT {
-        stored.record
+    let malformed = |error: serde_json::Error| unreadable(place(&error));
+    let Format { v } = serde_json::from_str(&item.body).map_err(malformed)?;
+    let record = if v == T::FORMAT {
+        // Without a tree of values in between: every request comes through here several times.
+        let Stored { record } = serde_json::from_str(&item.body).map_err(malformed)?;
+        record
     } else {
-        T::upgrade(stored.v, stored.record)
-            .ok_or_else(|| unreadable(format!("format {} is not known, this version writes {}", stored.v, T::FORMAT)))?
+        let Stored { record } = serde_json::from_str(&item.body).map_err(malformed)?;
+        let record = T::upgrade(v, record)
+            .ok_or_else(|| unreadable(format!("format {v} is not known, this version writes {}", T::FORMAT)))?;
+        serde_json::from_value(record).map_err(malformed)?
     };
-    let record = serde_json::from_value(body).map_err(|error| unreadable(place(&error)))?;
     Ok(Some(Row { record, version: item.version }))
 }

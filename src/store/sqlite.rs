@@ -109,13 +109,14 @@ impl Store for SqliteStore {
         let keys = keys.to_vec();
         self.read(move |connection| {
             // One snapshot for all keys: without a transaction each statement would have its own.
-            let snapshot = connection.unchecked_transaction()?;
+            // Its statements are kept ready, as rusqlite's own transactions' are not; an error costs the connection.
+            connection.prepare_cached("BEGIN")?.execute([])?;
             let rows = keys
                 .iter()
-                .map(|key| Ok(read_row(&snapshot, key)?.filter(|row| super::judge::stands(row.expires_at, now))))
-                .collect();
-            snapshot.finish()?;
-            rows
+                .map(|key| Ok(read_row(connection, key)?.filter(|row| super::judge::stands(row.expires_at, now))))
+                .collect::<rusqlite::Result<_>>()?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(rows)
         })
         .await
     }

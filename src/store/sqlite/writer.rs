@@ -88,14 +88,21 @@ impl Writer {
         // next group gets a new one.
         let mut sound = true;
         let mut answers = Vec::with_capacity(group.len());
+        // One that is alone needs no savepoint: nobody else's work is undone with it.
+        let alone = group.len() == 1;
         for job in &*group {
-            answers.push(match apart(&open.connection, |connection| commit_one(connection, job)) {
+            let done = if alone {
+                commit_one(&open.connection, job)
+            } else {
+                apart(&open.connection, |connection| commit_one(connection, job))
+            };
+            answers.push(match done {
                 Ok(answer) => answer,
                 // A damaged page is the trouble of those whose rows are there. But if the transaction has ended with
                 // it, it is everybody's.
                 Err(error) => {
                     let trouble = Trouble::new(&self.path, error);
-                    if open.connection.is_autocommit() {
+                    if alone || open.connection.is_autocommit() {
                         return Err(trouble);
                     }
                     sound = false;
