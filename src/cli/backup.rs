@@ -56,7 +56,7 @@ pub(super) struct Restore {
 /// What is said of a backup, made or restored.
 #[derive(Serialize)]
 struct View {
-    file: PathBuf,
+    file: String,
     made_at: String,
     made_by: String,
     issuer: String,
@@ -67,7 +67,7 @@ struct View {
 impl View {
     fn of(file: &Path, facts: &Facts, rows: u64, secrets: usize) -> Self {
         Self {
-            file: file.to_owned(),
+            file: file.display().to_string(),
             made_at: facts.made_at.rfc3339(),
             made_by: facts.made_by.clone(),
             issuer: facts.issuer.clone(),
@@ -81,7 +81,7 @@ impl View {
             return output::json(self);
         }
         output::sheet(&[
-            ("File", self.file.display().to_string()),
+            ("File", self.file.clone()),
             ("Made at", self.made_at.clone()),
             ("Made by", format!("gatemint {}", self.made_by)),
             ("Issuer", self.issuer.clone()),
@@ -217,14 +217,18 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
     if stop.load(Ordering::Relaxed) {
         return Err(BackupError::Stopped.into());
     }
+    if let Err(why) = checked {
+        let why = why.replace(&draft.0.display().to_string(), &data.display().to_string());
+        let file = file.display();
+        return Err(CliError::Failed(format!(
+            "`gatemint serve` would not start on what is in {file}: {why}; nothing was restored"
+        )));
+    }
     fs::File::open(&draft.0).and_then(|directory| directory.sync_all()).map_err(failed(&draft.0))?;
     must_be_free(data)?;
     // Takes the place of an empty directory, and fails over one in which something has come to be.
     fs::rename(&draft.0, data).map_err(failed(data))?;
     spot.sync().map_err(failed(data))?;
-    if let Err(why) = checked {
-        output::aside(&format!("WARNING: restored, but `gatemint serve` will not start on it: {why}"));
-    }
     Ok(View::of(file, &backup.facts, backup.rows, secrets.len()))
 }
 

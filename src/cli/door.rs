@@ -15,6 +15,9 @@ use crate::{
 /// Who the audit events name.
 pub(super) const OPERATOR: &str = "operator";
 
+/// How many items of a service's list are taken: what has more than that is no list.
+const MOST: usize = 500_000;
+
 /// How many items are asked for at a time.
 const PAGE: usize = 90;
 
@@ -103,11 +106,16 @@ impl Access {
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, CliError> {
         let limit = PAGE.to_string();
+        let mut seen = 0;
         every_page(async |after: Option<&str>| {
             let mut query = query.to_vec();
             query.push(("limit", &limit));
             query.extend(after.map(|cursor| ("cursor", cursor)));
             let page: Page<T> = self.remote.ask(&self.token, Method::GET, path, &query, None).await?;
+            seen += page.items.len();
+            if page.next_cursor.is_some() && (page.items.is_empty() || seen > MOST) {
+                return Err(CliError::Failed(format!("the list does not end: {seen} items, and more to come")));
+            }
             Ok::<_, CliError>((page.items, page.next_cursor))
         })
         .await

@@ -64,7 +64,8 @@ impl Inspect {
     fn input(&self, global: &Global) -> Result<String, CliError> {
         let stdin = std::io::stdin();
         if self.file != Path::new("-") {
-            let looks = self.file.to_str().is_some_and(|name| name.starts_with("eyJ") && name.contains('.'));
+            let secret = |name: &str| ["eyJ", "gmr_", "gmc_"].iter().any(|sign| name.contains(sign));
+            let looks = self.file.to_str().is_some_and(secret);
             return read_file(&self.file, MOST).map(text).map_err(|error| {
                 // Without the name, if it is a token: an error may end in a log.
                 if looks && !self.file.exists() {

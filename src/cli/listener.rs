@@ -17,13 +17,19 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{StatusCode, Version, header},
+    response::IntoResponse as _,
+};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use phase::{Arriving, Phase, Progress, Watched, now};
 use places::{Place, Places};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     time::{Instant, Sleep, sleep, sleep_until},
 };
@@ -98,6 +104,20 @@ fn descriptors() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// How many may wait to be accepted, where the system lets so many: the usual 128 are fewer than come at once.
+const BACKLOG: u32 = 4096;
+
+/// Listens on an address. (As tokio's own `bind`, with room for more to wait.)
+///
+/// # Errors
+/// The system refuses.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Accepts and answers until `stop`, then finishes: idle connections are closed at once, requests under way are
 /// answered, those that are only half there get [`Limits::stop_time`]. Returns when the last connection is closed.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
@@ -108,7 +128,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, limits.measured) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
         let connection = connection(stream, peer, router.clone(), Arc::clone(&limits), watcher.clone());
@@ -125,12 +145,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
 }
 
 /// The next connection that may stay; none if there was none, which is no reason to end.
-async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, SocketAddr, Place)> {
+async fn accept(listener: &TcpListener, places: &Places, measured: bool) -> Option<(TcpStream, SocketAddr, Place)> {
     let seat = places.seat().await?;
     match listener.accept().await {
         Ok((stream, peer)) => {
             let Some(place) = places.take(seat, peer.ip()) else {
-                metric::connection_refused(Turned::Peer);
+                if measured {
+                    metric::connection_refused(Turned::Peer);
+                }
                 return None;
             };
             // Answers are small and whole: waiting for more to send only delays them.
@@ -147,7 +169,9 @@ async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, S
             None
         }
         Err(error) => {
-            metric::connection_refused(Turned::System);
+            if measured {
+                metric::connection_refused(Turned::System);
+            }
             places.complain(|| tracing::error!(cause = %error, "the system gives no more connections; trying again"));
             sleep(BREATH).await;
             None
@@ -168,10 +192,14 @@ async fn connection(
     stream.set_write_timeout(Some(limits.write_time));
     let answers = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        let refusal = ambiguous(&request);
         let request = arrived(request, peer, &answers);
         let (answer, answers) = (router.clone().oneshot(request), answers.clone());
         async move {
-            let answer: Result<Response<Body>, Infallible> = answer.await;
+            let answer: Result<Response<Body>, Infallible> = match refusal {
+                Some(status) => Ok((status, [(header::CONNECTION, "close")]).into_response()),
+                None => answer.await,
+            };
             answers.enter(Phase::Idle);
             answer
         }
@@ -204,6 +232,19 @@ async fn connection(
         }
     })
     .await;
+}
+
+/// The answer to a request that two readers may read differently, which is how requests are smuggled past a proxy: not one
+/// Host (RFC 9112 §3.2), or a transfer coding besides chunked (§6.1).
+fn ambiguous(request: &Request<Incoming>) -> Option<StatusCode> {
+    let headers = request.headers();
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if plain && codings.next().is_none() { None } else { Some(StatusCode::NOT_IMPLEMENTED) }
 }
 
 /// A request as the router takes it, its body watched.

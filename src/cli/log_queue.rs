@@ -61,21 +61,29 @@ struct Dropped {
 }
 
 impl Waiting {
+    /// Counts a line that is dropped, at once: while nobody reads the log, the metric is what shows it.
+    fn drop_one(&mut self, audit: bool) {
+        let (audit, other) = (u64::from(audit), u64::from(!audit));
+        metric::log_lines_dropped(audit, other);
+        self.dropped.audit += audit;
+        self.dropped.other += other;
+    }
+
     fn push(&mut self, line: Vec<u8>, audit: bool) {
         if audit {
             while self.bytes + line.len() > ROOM_WITH_AUDIT {
                 let Some((_, oldest)) = self.other.pop_front() else { break };
                 self.bytes -= oldest.len();
                 self.other_bytes -= oldest.len();
-                self.dropped.other += 1;
+                self.drop_one(false);
             }
             if self.bytes + line.len() > ROOM_WITH_AUDIT {
-                self.dropped.audit += 1;
+                self.drop_one(true);
                 return;
             }
         } else {
             if self.other_bytes + line.len() > ROOM {
-                self.dropped.other += 1;
+                self.drop_one(false);
                 return;
             }
             self.other_bytes += line.len();
@@ -193,7 +201,6 @@ fn write_all(shared: &Shared, mut sink: impl Write) {
         let all = waiting.audit.is_empty() && waiting.other.is_empty();
         drop(waiting);
         if dropped != Dropped::default() {
-            metric::log_lines_dropped(dropped.audit, dropped.other);
             tracing::warn!(
                 log.dropped_lines = dropped.other,
                 log.dropped_audit_lines = dropped.audit,

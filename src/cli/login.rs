@@ -7,7 +7,7 @@ use etcetera::BaseStrategy;
 
 use super::{CliError, Global, door::Access, output, password};
 use crate::{
-    client::{ClientError, Credentials, LoginFile, Remote, Session, Turn},
+    client::{ClientError, Credentials, LoginFile, Remote, Session, Turn, WebUrl},
     clock::{Clock, SystemClock},
     domain::Secret,
     http::UserView,
@@ -67,6 +67,7 @@ fn is_the_one(global: &Global, url: &str) -> Result<(), CliError> {
     if Remote::at(url)?.is_at(wanted) {
         return Ok(());
     }
+    let wanted = WebUrl::parse(wanted).map_err(ClientError::from)?;
     Err(CliError::Usage(format!("the login is for {url}, not for {wanted}: gatemint login --url {wanted}")))
 }
 
@@ -111,7 +112,7 @@ impl Login {
             Credentials { username: &username, password: &password, client_id: &self.client_id, offline: self.offline };
         let now = SystemClock.now();
         // Nobody's turn while hashes are computed elsewhere; and whoever has no room to keep a login opens no session.
-        turn(&file).await?.rehearse().map_err(ClientError::from)?;
+        drop(turn(&file).await?.rehearse().map_err(ClientError::from)?);
         let session = remote.sign_in(&with, now).await.inspect_err(|error| {
             if matches!(error, ClientError::Http(_)) && global.url.is_none() {
                 output::aside("The service is elsewhere? gatemint login --url URL");
@@ -119,7 +120,7 @@ impl Login {
         })?;
         let turn = turn(&file).await?;
         let before = turn.read().unwrap_or(None);
-        if let Err(error) = turn.keep(&session.login) {
+        if let Err(error) = turn.rehearse().and_then(|room| room.keep(&session.login)) {
             // A session that nobody holds is ended.
             let _ = remote.revoke(&session.login).await;
             return Err(ClientError::from(error).into());
@@ -141,7 +142,7 @@ impl Login {
                 "username": session.login.username,
                 "client_id": session.login.client_id,
                 "expires_at": session.login.expires_at.map(crate::clock::Timestamp::rfc3339),
-                "file": file.path(),
+                "file": file.path().display().to_string(),
             }));
         }
         output::aside(&format!("Signed in at {url} as {username}. The login is kept in {}", file.path().display()));
@@ -191,6 +192,9 @@ pub(super) async fn logout(global: &Global, forget: bool) -> Result<(), CliError
         return Ok(());
     };
     is_the_one(global, &login.url)?;
+    let _room = turn.rehearse().map_err(|error| {
+        CliError::Failed(format!("{error}\nThe session is not ended: the login could not be forgotten afterwards"))
+    })?;
     if !forget {
         Remote::at(&login.url)?.revoke(&login).await.map_err(|error| {
             CliError::Failed(format!(

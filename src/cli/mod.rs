@@ -182,7 +182,7 @@ impl CliError {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = run(cli);
+    let outcome = run(cli).and_then(|()| output::all_printed());
     // Before an error is told: it is what was last.
     output::finish_log();
     match outcome {

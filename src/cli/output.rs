@@ -2,8 +2,11 @@
 
 use std::{
     fmt::Write as _,
-    io::{IsTerminal, Write},
-    sync::OnceLock,
+    io::{ErrorKind, IsTerminal, Write},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -13,14 +16,36 @@ use tracing_subscriber::EnvFilter;
 use super::{CliError, log_queue::LogQueue};
 use crate::settings::{LogFormat, Settings};
 
-/// A line for the user. A closed pipe is not an error: whoever read has read enough.
+/// Whether something that was to be printed is lost.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// A line for the user. A closed pipe is not an error: whoever read has read enough. Any other failure is told at the end.
 pub(super) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    if written.is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether all that was to be printed was.
+///
+/// # Errors
+/// It was not: what was to be seen once may be lost.
+pub(super) fn all_printed() -> Result<(), CliError> {
+    if LOST.load(Ordering::Relaxed) {
+        return Err(CliError::Failed(
+            "it was done, but its answer could not be written to stdout and is lost; a secret in it can be replaced: \
+             `client set --new-secret`, `user set --generate`"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// A line beside the answer, on stderr.
 pub(super) fn aside(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", harmless(text));
 }
 
 /// What takes a while, for whoever watches.
@@ -32,16 +57,27 @@ pub(super) fn progress(text: &str) {
 
 /// An error, with what caused it.
 pub(super) fn error(text: &str, cause: Option<&str>) {
-    aside(&format!("gatemint: {}", harmless(text)));
+    aside(&format!("gatemint: {text}"));
     if let Some(cause) = cause {
-        aside(&format!("  because: {}", harmless(cause)));
+        aside(&format!("  because: {cause}"));
     }
 }
 
-/// Whether a terminal would obey it: a control character, or one that turns the direction of what follows.
+/// Whether a terminal would obey it, or show nothing for it: a control character, one that turns the direction of what
+/// follows, one without width or ink.
 fn is_obeyed(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+    let unseen = matches!(
+        c,
+        '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{3164}'
+            | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+    );
+    c.is_control() || turns || unseen || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// The same for what stands on a line of its own: a line end in it would forge another line.
+fn on_one_line(text: &str) -> String {
+    harmless(text).replace('\n', "\u{fffd}")
 }
 
 /// The text without what a terminal would obey: names and paths in it may be anybody's choice.
@@ -55,7 +91,10 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<(), CliError> {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if is_obeyed(c) && c != '\n' {
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
         } else {
             safe.push(c);
         }
@@ -70,7 +109,7 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     for row in rows {
-        table.add_row(row.iter().map(|cell| harmless(cell)));
+        table.add_row(row.iter().map(|cell| on_one_line(cell)));
     }
     for row in table.lines() {
         line(row.trim());
@@ -81,7 +120,7 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String
 pub(super) fn sheet(rows: &[(&str, String)]) {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in rows {
-        line(format!("{name:width$}  {}", harmless(value)).trim_end());
+        line(format!("{name:width$}  {}", on_one_line(value)).trim_end());
     }
 }
 

@@ -49,7 +49,7 @@ impl Serve {
         };
         place.make()?;
         let listen = self.listen.or(settings.listen).unwrap_or(USUAL_LISTEN);
-        let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let listener = listener::bind(listen).map_err(|error| {
             CliError::Failed(format!("cannot listen on {listen}: {error}; choose another address with --listen"))
         })?;
         let address = listener.local_addr().map_err(|error| CliError::Failed(error.to_string()))?;

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -35,6 +35,14 @@ pub enum LoginFileError {
     )]
     Exposed {
         /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others than the owner may change the directory.
+    #[error("{} has mode {mode:04o}, which lets others change what is in it: run `chmod go-w '{}'`", path.display(), path.display())]
+    Open {
+        /// The directory.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -132,9 +140,15 @@ impl LoginFile {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(at(&self.directory)(error)),
             _ => {}
         }
+        let mode = fs::metadata(&self.directory).map_err(at(&self.directory))?.mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            return Err(LoginFileError::Open { path: self.directory.clone(), mode });
+        }
         let path = self.directory.join("login.lock");
+        must_be_a_file(&path).map_err(at(&path))?;
         let mut options = fs::OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at(&path))?;
+        lock.set_permissions(fs::Permissions::from_mode(0o600)).map_err(at(&path))?;
         let locked = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock));
         tokio::pin!(locked);
         let moment = std::time::Duration::from_secs(1);
@@ -163,6 +177,7 @@ impl Turn {
     /// # Errors
     /// `Exposed`, `Damaged`, `Unusable`.
     pub fn read(&self) -> Result<Option<Login>, LoginFileError> {
+        must_be_a_file(&self.file).map_err(|error| self.unusable(error))?;
         let mut file = match fs::File::open(&self.file) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -197,20 +212,16 @@ impl Turn {
     ///
     /// # Errors
     /// `Unusable`.
-    pub fn rehearse(&self) -> Result<(), LoginFileError> {
-        let room = [b' '; 4096];
-        self.draft(&room).map_err(|error| self.unusable(error))
-    }
-
-    /// Keeps a login in place of what was kept.
-    ///
-    /// # Errors
-    /// `Unusable`.
-    pub fn keep(&self, login: &Login) -> Result<(), LoginFileError> {
-        self.draft(&login.render())
-            .and_then(|()| fs::rename(&self.draft, &self.file))
-            .and_then(|()| fs::File::open(self.file.parent().unwrap_or(Path::new(".")))?.sync_all())
-            .map_err(|error| self.unusable(error))
+    pub fn rehearse(&self) -> Result<Room<'_>, LoginFileError> {
+        // Made anew: one that was left behind may be anything.
+        let made = remove_if_there(&self.draft).and_then(|()| {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.draft)?;
+            file.write_all(&[b' '; 4096])?;
+            file.sync_all()?;
+            Ok(file)
+        });
+        let file = made.map_err(|error| self.unusable(error))?;
+        Ok(Room { turn: self, file })
     }
 
     /// Keeps no login any more.
@@ -219,26 +230,55 @@ impl Turn {
     /// `Unusable`.
     pub fn forget(&self) -> Result<(), LoginFileError> {
         for path in [&self.draft, &self.file] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.unusable(error)),
-                _ => {}
-            }
+            remove_if_there(path).map_err(|error| self.unusable(error))?;
         }
         Ok(())
     }
 
-    fn draft(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut options = fs::OpenOptions::new();
-        // Not truncated first: the room that it has stays its own.
-        let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.draft)?;
-        // One that was left behind, or copied here, may have another mode.
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.write_all(bytes)?;
-        file.set_len(bytes.len() as u64)?;
-        file.sync_all()
-    }
-
     fn unusable(&self, source: io::Error) -> LoginFileError {
         LoginFileError::Unusable { path: self.file.clone(), source }
+    }
+}
+
+/// Room on the disk for a login.
+#[derive(Debug)]
+pub struct Room<'a> {
+    turn: &'a Turn,
+    file: fs::File,
+}
+
+impl Room<'_> {
+    /// Keeps a login in place of what was kept.
+    ///
+    /// # Errors
+    /// `Unusable`.
+    pub fn keep(mut self, login: &Login) -> Result<(), LoginFileError> {
+        let Turn { file, draft, .. } = self.turn;
+        let bytes = login.render();
+        // Not truncated first: the room that it has stays its own.
+        self.file
+            .rewind()
+            .and_then(|()| self.file.write_all(&bytes))
+            .and_then(|()| self.file.set_len(bytes.len() as u64))
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| fs::rename(draft, file))
+            .and_then(|()| fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all())
+            .map_err(|error| self.turn.unusable(error))
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A pipe, for one, would be waited for, for ever.
+fn must_be_a_file(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(data) if !data.is_file() => Err(io::Error::other("it is not a file; move it away")),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -5,5 +5,5 @@ mod login;
 mod remote;
 
 pub use http::{Http, HttpError, WebUrl};
-pub use login::{Login, LoginFile, LoginFileError, Turn};
+pub use login::{Login, LoginFile, LoginFileError, Room, Turn};
 pub use remote::{ClientError, Credentials, Remote, Session};

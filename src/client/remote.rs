@@ -122,12 +122,21 @@ impl Told {
     }
 }
 
+/// A reply that no gatemint gives.
+fn strange(url: &WebUrl) -> ClientError {
+    ClientError::NotGatemint { url: url.clone(), status: StatusCode::OK }
+}
+
 fn refused(answer: &Answer, url: &WebUrl) -> ClientError {
     match (Told::of(answer).text(), answer.retry_after) {
         (Some(text), Some(seconds)) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
             ClientError::Throttled { text, seconds }
         }
         (Some(text), _) => ClientError::Refused(text),
+        (None, after) if answer.status.is_server_error() => {
+            let after = after.map(|seconds| format!(", again in {seconds} s")).unwrap_or_default();
+            ClientError::Refused(format!("{url} answers {}{after}: is the service up behind its proxy?", answer.status))
+        }
         (None, _) => ClientError::NotGatemint { url: url.clone(), status: answer.status },
     }
 }
@@ -181,7 +190,15 @@ impl Remote {
             refresh_token: None,
             expires_at: None,
         };
-        Ok(Self::session(nobody, reply, now))
+        let session = Self::session(nobody, reply, now).ok_or_else(|| strange(&url))?;
+        if session.login.refresh_token.is_none() {
+            return Err(ClientError::Refused(
+                "the service gave no refresh token, without which there is no login: may the client use the grant \
+                 refresh_token?"
+                    .into(),
+            ));
+        }
+        Ok(session)
     }
 
     /// Refreshes the login whose turn it is, and keeps what comes of it.
@@ -195,7 +212,7 @@ impl Remote {
         let form =
             [("grant_type", "refresh_token"), ("refresh_token", token.expose()), ("client_id", &login.client_id)];
         let url = remote.url.below(&["oauth2", "token"]);
-        turn.rehearse()?;
+        let room = turn.rehearse()?;
         let answer = match remote.token(&url, &form).await {
             // The answer may be what was lost: the same token again, at once, gets the same successor.
             Err(ClientError::Http(HttpError::Unreachable { .. })) => remote.token(&url, &form).await?,
@@ -203,8 +220,8 @@ impl Remote {
         };
         match answer {
             Ok(reply) => {
-                let session = Self::session(login, reply, now);
-                turn.keep(&session.login)?;
+                let session = Self::session(login, reply, now).ok_or_else(|| strange(&url))?;
+                room.keep(&session.login)?;
                 Ok((remote, session))
             }
             Err(answer) => {
@@ -213,7 +230,7 @@ impl Remote {
                     return Err(refused(&answer, &url));
                 }
                 // What it was signed in to is kept, for the next sign-in.
-                turn.keep(&Login { refresh_token: None, expires_at: None, ..login.clone() })?;
+                room.keep(&Login { refresh_token: None, expires_at: None, ..login.clone() })?;
                 let why = told.text().unwrap_or_default();
                 Err(ClientError::SessionOver { username: login.username, url: login.url, why })
             }
@@ -243,11 +260,18 @@ impl Remote {
         reply.map(Ok).map_err(|_| ClientError::NotGatemint { url: url.clone(), status: answer.status })
     }
 
-    fn session(login: Login, mut reply: TokenReply, now: Timestamp) -> Session {
-        let expires_at = reply.refresh_expires_in.map(|left| now + Duration::from_secs(left));
-        let refresh_token = reply.refresh_token.take().map(Secret::new);
+    /// None if what came is no token (RFC 6750 §2.1, b64token): it goes into headers and onto terminals.
+    fn session(login: Login, mut reply: TokenReply, now: Timestamp) -> Option<Session> {
+        let is_token =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
+        if !is_token(&reply.access_token) {
+            return None;
+        }
+        let expires_at = reply.refresh_expires_in.map(|left| now + Duration::from_secs(left)).or(login.expires_at);
+        // RFC 6749 §6: without a new one the old one goes on.
+        let refresh_token = reply.refresh_token.take().map(Secret::new).or(login.refresh_token);
         let access = Secret::new(std::mem::take(&mut reply.access_token));
-        Session { login: Login { refresh_token, expires_at, ..login }, access }
+        Some(Session { login: Login { refresh_token, expires_at, ..login }, access })
     }
 
     /// Asks for one of its own resources. `path` is below `/v1`, in segments; an answer without a body is null.

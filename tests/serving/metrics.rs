@@ -114,7 +114,7 @@ async fn known_events_are_counted_as_what_they_are_and_nobody_is_named() {
     let grant = |grant: &str, outcome: &str| format!(r#"gatemint_grants_total{{grant="{grant}",outcome="{outcome}"}}"#);
     after.has(&grant("password", "ok"), 1);
     after.has(&grant("password", "invalid_grant"), 5);
-    after.has(&grant("password", "temporarily_unavailable"), 2);
+    after.has(&grant("password", "throttled"), 2);
     after.has(&grant("refresh_token", "ok"), 3);
     after.has(&grant("refresh_token", "invalid_grant"), 2);
     after.has(r#"gatemint_grant_duration_seconds_count{grant="password"}"#, 8);

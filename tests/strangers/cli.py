@@ -5,6 +5,7 @@ The screens are kept as text, with their colours, beside the log: `cli-screens/`
 
 import concurrent.futures
 import contextlib
+import http.server
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import threading
 import time
+import urllib.parse
 import uuid
 from pathlib import Path
 
@@ -62,8 +64,12 @@ class Terminal:
 
     def __enter__(self):
         self.tmux("new-session", "-d", "-x", "100", "-y", "40", "-c", str(self.home.place), "bash --norc --noprofile")
-        self.type("PS1='$ '; clear")
-        self.until(r"^\$$")
+        try:
+            self.type("PS1='$ '; clear")
+            self.until(r"^\$$")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -285,6 +291,92 @@ def over_http(home):
     return commands
 
 
+class Evil(http.server.BaseHTTPRequestHandler):
+    """Something that answers as no gatemint does."""
+
+    refresh_token = "gmr_first"
+    access_token = "abc.def.ghi"
+
+    def log_message(self, *_):
+        pass
+
+    def reply(self, value, status=200):
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        reply = {"access_token": Evil.access_token, "token_type": "Bearer", "expires_in": 900}
+        # RFC 6749 section 6: a refresh may be answered without a new refresh token.
+        self.reply({**reply, "refresh_token": Evil.refresh_token} if form["grant_type"] == ["password"] else reply)
+
+    def do_GET(self):
+        if self.path.startswith("/v1/users"):
+            return self.reply({"items": [], "next_cursor": "again"})
+        user = dict.fromkeys(("name", "uid", "namespace", "email", "created_at"), "\x1b[31m\u202e\nRoles       admin")
+        return self.reply({**user, "roles": [], "enabled": True})
+
+
+def from_elsewhere(place):
+    """What a hostile service says reaches neither the terminal's controls nor the memory's end."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        home = Home(place / "elsewhere")
+        home.login(f"http://127.0.0.1:{server.server_port}", "ada", PASSWORD)
+        for _ in range(3):
+            equal(home.run("token").stdout, "abc.def.ghi\n", "a token, whose refresh token goes on")
+        shown = home.run("whoami").stdout
+        check(not re.search("[\x1b\u202e]|\nRoles +admin", shown), f"shown raw: {shown!r}")
+        check("does not end" in home.run("user", "list", code=1).stderr, "a list without end")
+        for strange in ("", "a\nX-Admin: yes", "\x1b[31m"):
+            Evil.access_token = strange
+            check("does not answer like a gatemint" in home.run("token", code=1).stderr, f"{strange!r} is no token")
+        server.shutdown()
+    return 8
+
+
+def odd_places(serve, place):
+    """Files that are none, directories that others may write to, a home without a name, an answer that nobody can read."""
+    home = Home(place / "odd")
+    home.login(serve.url, "ada", PASSWORD)
+    session = decoded(home.run("token").stdout)["sid"]
+    kept, elsewhere = home.config, home.place / "elsewhere"
+    elsewhere.write_text("theirs")
+    (kept / "login.draft").symlink_to(elsewhere)
+    home.run("token")
+    equal((elsewhere.read_text(), (kept / "login.json").is_symlink()), ("theirs", False), "what a planted link led to")
+    (kept / "login.draft").write_text("")
+    (kept / "login.draft").chmod(0o666)
+    (kept / "login.lock").chmod(0o666)
+    home.run("token")
+    equal(home.modes(), {"gatemint": 0o700, "login.json": 0o600, "login.lock": 0o600}, "the modes of what is kept")
+    kept.chmod(0o777)
+    check("chmod go-w" in home.run("token", code=1).stderr, "a directory that others may write to")
+    kept.chmod(0o700)
+    for name in ("login.json", "login.lock"):
+        (kept / name).rename(kept / "aside")
+        os.mkfifo(kept / name)
+        check("not a file" in home.run("token", code=1).stderr, f"a pipe as {name}")
+        (kept / name).unlink()
+        (kept / "aside").rename(kept / name)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([BIN, "token"], env=home.environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    check(done.returncode == 1 and "could not be written" in done.stderr, f"an answer that is lost: {done}")
+    equal(decoded(home.run("token").stdout)["sid"], session, "the session")
+    nameless = os.fsencode(place) + b"/no\xffname"
+    os.mkdir(nameless)
+    done = subprocess.run(
+        [BIN, "login", "--url", serve.url, "--username", "ada", "--password-stdin", "--json"],
+        input=PASSWORD.encode(), env={**{os.fsencode(k): os.fsencode(v) for k, v in home.environment.items()}, b"HOME": nameless}, capture_output=True, timeout=60, check=False,
+    )
+    check(done.returncode == 0 and json.loads(done.stdout)["username"] == "ada", f"a home without a name: {done}")
+    return 8
+
+
 def the_end_of_sessions(serve, home, place):
     """Ended by logout, by an operator, by somebody else with the token; each time the next command says what to do."""
     ends = 0
@@ -376,6 +468,8 @@ def main():
         counted(f"{a_lost_reply(serve, place)} reply lost, and nothing with it")
         counted(f"{inspected(serve, admin, place)} tokens inspected, three ways each")
         counted(f"{nothing_is_lost(serve, admin)} faults of file and service, nothing lost")
+        counted(f"{from_elsewhere(place)} answers of a hostile service")
+        counted(f"{odd_places(serve, place)} odd places for a login")
         counted(f"{the_end_of_sessions(serve, admin, place)} ends of sessions, each with a next step")
         # A session that lay idle for its minute.
         time.sleep(max(0, 61 - (time.monotonic() - signed_in)))

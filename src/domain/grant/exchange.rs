@@ -91,7 +91,14 @@ pub(super) enum Subject {
 pub async fn exchange(service: &Service, request: Request) -> Result<Tokens, GrantRefusal> {
     let (grant, begun) = (request.grant.grant_type(), Stopwatch::start());
     let outcome = judge(service, request).await;
-    let code = outcome.as_ref().map_or_else(|refusal| refusal.error.code(), |_| "ok");
+    let code = outcome.as_ref().map_or_else(
+        |refusal| match refusal.error {
+            // Apart, though the wire has one code for both: an attack is not an outage.
+            GrantError::Throttled(_) => "throttled",
+            error => error.code(),
+        },
+        |_| "ok",
+    );
     metric::grant_judged(grant.as_str(), code, begun.elapsed());
     outcome
 }

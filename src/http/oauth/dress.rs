@@ -47,19 +47,18 @@ pub(in crate::http) fn refused(status: StatusCode, error: &'static str, error_de
 
 impl IntoResponse for Dressed {
     fn into_response(self) -> Response {
-        let (status, error, after) = match self.refusal.error {
-            GrantError::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request", None),
-            GrantError::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client", None),
-            GrantError::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant", None),
-            GrantError::UnauthorizedClient => (StatusCode::BAD_REQUEST, "unauthorized_client", None),
-            GrantError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type", None),
-            GrantError::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope", None),
-            GrantError::InvalidTarget => (StatusCode::BAD_REQUEST, "invalid_target", None),
-            GrantError::UnsupportedTokenType => (StatusCode::BAD_REQUEST, "unsupported_token_type", None),
-            GrantError::Throttled(after) => {
-                (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", Some(after.as_secs().max(1)))
-            }
-            GrantError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", Some(1)),
+        let error = self.refusal.error.code();
+        let (status, after) = match self.refusal.error {
+            GrantError::InvalidRequest
+            | GrantError::InvalidGrant
+            | GrantError::UnauthorizedClient
+            | GrantError::UnsupportedGrantType
+            | GrantError::InvalidScope
+            | GrantError::InvalidTarget
+            | GrantError::UnsupportedTokenType => (StatusCode::BAD_REQUEST, None),
+            GrantError::InvalidClient => (StatusCode::UNAUTHORIZED, None),
+            GrantError::Throttled(after) => (StatusCode::TOO_MANY_REQUESTS, Some(after.as_secs().max(1))),
+            GrantError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
         };
         if let Some(cause) = &self.refusal.source {
             tracing::error!(cause = %cause, error, "a token request could not be answered");
