@@ -1,7 +1,7 @@
 """schemathesis asks the real service whatever its OpenAPI document allows, and much that it forbids, and finds nothing.
 
 Each operation must also have been answered with a 2xx: a service that refuses everything would conform to any document.
-Its cases are the same in every run; tests/strangers/openapi_hooks.py makes the document's examples true.
+Nothing is drawn at random, but cases that build on earlier answers differ with them; tests/strangers/openapi_hooks.py makes the document's examples true.
 """
 
 import collections

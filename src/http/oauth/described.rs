@@ -44,7 +44,7 @@ impl Form {
     }
 }
 
-/// A text that is nobody else's business. `x-` values aside it is a text like any other.
+/// A text that is nobody else's business: the page reads it from a file.
 fn secret(description: &str) -> Object {
     text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::Password))).build()
 }
