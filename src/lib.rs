@@ -31,6 +31,14 @@
 //! 8 http/oauth         200, JSON, Cache-Control: no-store
 //! ```
 //!
+//! # A key's way
+//! ```text
+//! key::rotate   create: the next document is staged in the vault   publish: keys#jwks lists its keys, too
+//!               test: what it signs is judged by that row          finish: it becomes the current one, by compare-and-swap
+//! a day later   its newest key signs; the one before it judges for 31 days and 2 hours more, and is then dropped
+//! ```
+//! At every moment the row covers what the vault holds, so a signer never uses a key that a verifier does not know.
+//!
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
 //! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:

@@ -21,7 +21,7 @@ const NEAR: Duration = Duration::from_secs(10);
 
 /// Where the state is, decided.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct StateLocation {
     store: StoreSetting,
     vault: PathBuf,
     /// The directory of both, if it is one.
@@ -69,7 +69,7 @@ impl From<crate::domain::Refusal> for WiringError {
     }
 }
 
-impl Place {
+impl StateLocation {
     /// A data directory.
     pub fn of_data(directory: &Path) -> Self {
         Self {
@@ -222,8 +222,8 @@ impl Backends {
 /// A service on state that a first start has made.
 ///
 /// # Errors
-/// As [`Place::open`]; the first start has not happened.
-pub async fn existing(settings: &Settings, place: &Place) -> Result<Service, WiringError> {
+/// As [`StateLocation::open`]; the first start has not happened.
+pub async fn existing(settings: &Settings, place: &StateLocation) -> Result<Service, WiringError> {
     let never_started = || WiringError::NotBorn { place: place.name(), serve: place.serve() };
     if place.store == StoreSetting::Memory {
         return Err(WiringError::Memory);

@@ -40,3 +40,5 @@ mod backup;
 mod serving;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;
+// The OpenAPI document and its page: stored as served, every route in it, and nothing else.
+mod openapi;

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use gatemint::{
     clock::Timestamp,
     domain::{
-        Policy, Service,
+        Policy, RefusalKind, Service,
         key::{
             Algorithm, KeySet, PublicKeys, State,
             jwt::Kind,
@@ -188,7 +188,7 @@ async fn every_step_may_be_repeated_and_a_rotation_may_be_cut_off_after_any() {
                     0 => rotate::create(&other, now, &id, pace).await.map(|_| ()).unwrap(),
                     1 => rotate::publish(&other, now, &id).await.unwrap(),
                     2 => rotate::test(&other, now, &id).await.map(|_| ()).unwrap(),
-                    _ => rotate::finish(&other, now, &id).await.unwrap(),
+                    _ => rotate::finish(&other, now, &id, "test").await.unwrap(),
                 }
             }
             // Whatever was done of it: what is signed is known to all.
@@ -245,6 +245,47 @@ async fn of_many_rotations_at_once_one_wins_and_the_row_covers_the_vault() {
     }
     println!("counted: {won} rotations won, {lost} lost against others");
     assert!(won >= 6);
+}
+
+#[tokio::test]
+async fn a_rotation_that_comes_after_an_emergency_brings_no_dropped_key_back() {
+    let service = TestService::new().await;
+    let (now, vault) = (service.service.now(), &service.service.vault);
+    // A rotation makes its document, and is slow to stage it.
+    rotate::create(&service.beside(Policy::new(ISSUER)), now, "slow", Pace::Announced).await.unwrap();
+    let slow = vault.staged(KeySet::SECRET).await.unwrap().unwrap();
+    let emergency = rotate::rotate(&service.beside(Policy::new(ISSUER)), Pace::AtOnce, "test").await.unwrap();
+    vault.stage(KeySet::SECRET, "slower", slow.value).await.unwrap();
+
+    let late = service.beside(Policy::new(ISSUER));
+    assert_eq!(rotate::publish(&late, now, "slower").await.unwrap_err().kind, RefusalKind::Conflict);
+    assert_eq!(rotate::finish(&late, now, "slower", "test").await.unwrap_err().kind, RefusalKind::Conflict);
+    let only: BTreeSet<_> = [emergency.kid].into();
+    assert_eq!(kids(&service).await, (only.clone(), only.clone()));
+    // What is left of it is in nobody's way.
+    rotate::rotate_if_due(&late, "test").await.unwrap();
+    assert_eq!(kids(&service).await, (only.clone(), only));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_beats_rotations_that_are_under_way() {
+    for _ in 0..8 {
+        let service = TestService::new().await;
+        let old = kid(&long_token(&service.service).await);
+        let routine: Vec<_> = (0..8)
+            .map(|_| {
+                let process = service.beside(Policy::new(ISSUER));
+                tokio::spawn(async move { drop(rotate::rotate(&process, Pace::Announced, "test").await) })
+            })
+            .collect();
+        let emergency = rotate::rotate(&service.beside(Policy::new(ISSUER)), Pace::AtOnce, "test").await.unwrap();
+        for task in routine {
+            task.await.unwrap();
+        }
+        let (public, private) = kids(&service).await;
+        assert!(public.contains(&emergency.kid) && !public.contains(&old), "{public:?}");
+        assert!(!private.contains(&old) && public.is_superset(&private), "{public:?} {private:?}");
+    }
 }
 
 #[tokio::test]
@@ -306,7 +347,7 @@ async fn a_pepper_takes_its_turn_and_sessions_that_lay_idle_go_on() {
     let repeated = service.refresh(&busy).await.tokens();
     assert_eq!(again.refresh, repeated.refresh);
     // The old one stays as long as a token of it may live, and goes with the next rotation after that.
-    service.clock.advance(40 * DAY);
+    service.clock.advance(402 * DAY);
     rotate::rotate_peppers(&other, Pace::Announced, "test").await.unwrap();
     let ring = service.service.vault.current(PepperRing::SECRET).await.unwrap().unwrap();
     let ring = PepperRing::parse(ring.value.expose(), service.service.now()).unwrap();
@@ -317,6 +358,37 @@ async fn a_pepper_takes_its_turn_and_sessions_that_lay_idle_go_on() {
 fn pepper(token: &str) -> u8 {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.decode(token.strip_prefix("gmr_").unwrap()).unwrap()[1]
+}
+
+#[tokio::test]
+async fn an_old_pepper_opens_no_session_that_has_moved_on() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let service = TestService::new().await.user("ada", &[]).await;
+    let mut token = service.sign_in("ada").await.refresh;
+    let stolen = service.service.vault.current(PepperRing::SECRET).await.unwrap().unwrap();
+    let stolen: Value = serde_json::from_slice(stolen.value.expose()).unwrap();
+    let pepper_1 = stolen["peppers"][0]["secret"].as_str().unwrap().to_owned();
+    rotate::rotate_peppers(&service.service, Pace::Announced, "test").await.unwrap();
+    service.clock.advance(2 * HOUR);
+    for _ in 0..3 {
+        token = service.refresh(&token).await.tokens().refresh;
+    }
+    // All that the attacker needs besides can be seen or guessed: it is that of the token, under the old pepper.
+    let forge = |generation: u32| {
+        let mut bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("gmr_").unwrap()).unwrap();
+        bytes[1] = 1;
+        bytes[34..38].copy_from_slice(&generation.to_be_bytes());
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pepper_1.as_bytes());
+        let message = [b"gatemint refresh v1\0".as_slice(), &bytes[..38]].concat();
+        bytes[38..].copy_from_slice(aws_lc_rs::hmac::sign(&key, &message).as_ref());
+        format!("gmr_{}", URL_SAFE_NO_PAD.encode(bytes))
+    };
+    for generation in [2, 3, 4] {
+        let refused = service.refresh(&forge(generation)).await;
+        assert_eq!(refused.refusal(), (400, "invalid_grant", "Invalid refresh token"), "{generation}");
+    }
+    // The owner has noticed nothing of it; and a session that still is on the old pepper goes on, too.
+    service.refresh(&token).await.tokens();
 }
 
 #[tokio::test]
@@ -417,6 +489,11 @@ async fn a_rotation_that_is_killed_in_the_middle_leaves_a_service_that_signs() {
     let data = home.path().join("data");
     let mut serve = Serve::start(&data);
     let mut refresh = Asking::at(&serve.url).admin(&data).await.refresh;
+    // How long one takes that is left alone.
+    #[expect(clippy::disallowed_methods, reason = "when to kill is measured, nothing is judged by it")]
+    let begun = std::time::Instant::now();
+    assert!(operator(&data, &["key", "rotate", "--now"]).status.success());
+    let whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
     let mut killed = 0;
     for round in 0..12 {
         let mut command = gatemint()
@@ -426,7 +503,7 @@ async fn a_rotation_that_is_killed_in_the_middle_leaves_a_service_that_signs() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(5 + random(45)));
+        std::thread::sleep(Duration::from_micros(random(whole)));
         command.kill().unwrap();
         killed += u32::from(command.wait().unwrap().code().is_none());
         // From nothing in memory as well as from what is there.
@@ -435,13 +512,18 @@ async fn a_rotation_that_is_killed_in_the_middle_leaves_a_service_that_signs() {
             serve = Serve::start(&data);
         }
         let asking = Asking::at(&serve.url);
-        let tokens = asking.refresh(&refresh).await.tokens();
-        assert!(judge(&asking.get("/.well-known/jwks.json").await.json, &tokens.access) || round % 3 != 0);
-        refresh = tokens.refresh;
+        // Between the two questions the process may learn of the rotation: then the next token fits.
+        let mut fits = false;
+        for _ in 0..3 {
+            let tokens = asking.refresh(&refresh).await.tokens();
+            fits |= judge(&asking.get("/.well-known/jwks.json").await.json, &tokens.access);
+            refresh = tokens.refresh;
+        }
+        assert!(fits, "round {round}");
     }
     let output = operator(&data, &["key", "rotate", "--now"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(listed(&data).len(), 1);
     println!("counted: {killed} of 12 emergency rotations killed in the middle");
-    assert!(killed >= 4, "{killed} of 12 were killed before their end");
+    assert!(killed > 0);
 }

@@ -28,7 +28,7 @@ use crate::{
     settings::Settings,
     store::backup::{self, BackupError, Facts, Snapshot},
     vault::FileVault,
-    wiring::{self, Place, WiringError},
+    wiring::{self, StateLocation, WiringError},
 };
 
 /// What takes less is done before anybody has read how far it is.
@@ -100,7 +100,7 @@ impl From<BackupError> for CliError {
 
 impl Backup {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
-        let place = Place::of_settings(settings)?.ok_or(WiringError::NoStore)?;
+        let place = StateLocation::of_settings(settings)?.ok_or(WiringError::NoStore)?;
         output::start_log(settings, "gatemint::audit=info,warn")?;
         // Only what was started is worth keeping, and only what can be opened can be kept.
         let service = wiring::existing(settings, &place).await?;
@@ -203,7 +203,7 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
     let draft = Draft(spot.beside("restoring"));
     draft.remove().map_err(failed(&draft.0))?;
     fs::DirBuilder::new().mode(0o700).create(&draft.0).map_err(failed(&draft.0))?;
-    let place = Place::of_data(&draft.0);
+    let place = StateLocation::of_data(&draft.0);
     let (store, vault) = place.files()?;
     backup.fill(store, || !stop.load(Ordering::Relaxed))?;
     let vault = FileVault::create(vault).map_err(WiringError::from)?;
@@ -229,7 +229,7 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
 }
 
 /// Whether a service can be started there.
-async fn check(settings: &Settings, place: &Place) -> Result<(), String> {
+async fn check(settings: &Settings, place: &StateLocation) -> Result<(), String> {
     let service: Service = wiring::existing(settings, place).await.map_err(|error| error.to_string())?;
     service
         .ready(true)

@@ -9,7 +9,7 @@ use crate::{
     client::{ClientError, Remote},
     domain::{Refusal, Secret, Service},
     settings::Settings,
-    wiring::{self, Place, WiringError},
+    wiring::{self, StateLocation, WiringError},
 };
 
 /// Who the audit events name.
@@ -32,7 +32,7 @@ impl Door {
     /// # Errors
     /// The store cannot be opened; nobody is signed in; the session is over.
     pub(super) async fn open(settings: &Settings, global: &Global) -> Result<Self, CliError> {
-        if Place::of_settings(settings)?.is_none() {
+        if StateLocation::of_settings(settings)?.is_none() {
             return Ok(Self::Remote(Access::of_login(global).await?));
         }
         if global.url.is_some() {
@@ -119,7 +119,7 @@ impl Access {
 /// # Errors
 /// No store is named; it cannot be opened; it was never started.
 pub(super) async fn store(settings: &Settings) -> Result<Service, CliError> {
-    let place = Place::of_settings(settings)?.ok_or(WiringError::NoStore)?;
+    let place = StateLocation::of_settings(settings)?.ok_or(WiringError::NoStore)?;
     super::output::start_log(settings, "gatemint::audit=info,warn")?;
     Ok(wiring::existing(settings, &place).await?)
 }

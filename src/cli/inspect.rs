@@ -138,7 +138,7 @@ async fn keys_at(place: &str) -> Result<Jwks, CliError> {
                 "WARNING: keys that come over plain http can be changed on their way, and so can the verdict; use https",
             );
         }
-        Http::new().map_err(|error| failed(&error))?.get(&url, MAX_JWKS).await.map_err(|error| failed(&error))?
+        Http::new(&url).map_err(|error| failed(&error))?.get(&url, MAX_JWKS).await.map_err(|error| failed(&error))?
     } else {
         read_file(Path::new(place), MAX_JWKS as u64).map_err(|error| failed(&format!("{place}: {error}")))?
     };

@@ -166,9 +166,12 @@ async fn rotate_keys(service: &Service, pace: Pace, global: &Global) -> Result<(
         }
         Pace::AtOnce => {
             output::line(&format!("The new {alg} key {kid} signs. It has replaced {}.", keys(rotated.replaced)));
-            output::line("Dead: every access token issued until now. Other processes here notice within 12 seconds;");
+            output::line("Dead: every access token issued until now. Other processes here notice within 12 seconds.");
             output::line(
-                "      verifiers that keep a JWKS (for 5 minutes, as its headers allow) when they read it again.",
+                "      Verifiers elsewhere notice when they read the JWKS again: most within 5 minutes, some keep",
+            );
+            output::line(
+                "      it for two hours, and accept old tokens and refuse new ones until then. Restart those.",
             );
             output::line("Alive: all sessions. Their next refresh brings an access token that the new key signed.");
             output::line("If the whole vault may be known, end the sessions too: gatemint key rotate --refresh --now");
@@ -193,19 +196,19 @@ async fn rotate_peppers(service: &Service, pace: Pace, global: &Global) -> Resul
                 "The new pepper {} is published, and refresh tokens are made with it from {from}.",
                 rotated.id
             ));
-            output::line("Nothing dies: those before it stay for as long as a refresh token may lie idle, and a day.");
-            output::line("The counters of the throttle begin anew when it is used.");
+            output::line(
+                "Nothing dies: those before it stay for 401 days, longer than any refresh token may lie idle.",
+            );
+            output::line("When it is used, the throttle begins anew: counters, and the addresses that it knows.");
         }
         Pace::AtOnce => {
-            let life = service.policy.access_life.as_secs().div_ceil(60);
             output::line(&format!("The new pepper {} is used. It has replaced all others.", rotated.id));
             output::line(
                 "Dead: every session; nobody's refresh token is good any more. Other processes here notice within",
             );
-            output::line("      12 seconds. The counters of the throttle begin anew.");
-            output::line(&format!(
-                "Alive: access tokens issued until now, for up to {life} minutes. To end them too: gatemint key rotate --now"
-            ));
+            output::line("      12 seconds. The throttle begins anew: counters, and the addresses that it knows.");
+            output::line("Alive: access tokens issued until now, each until its exp, which is 24 hours off at most.");
+            output::line("To end them too: gatemint key rotate --now");
         }
     }
     Ok(())
@@ -217,8 +220,15 @@ pub(super) async fn keep_rotating(service: Arc<Service>) {
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        if let Err(refusal) = rotate::rotate_if_due(&service, "serve").await {
-            let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+        // On a task of its own, so that not even a panic ends the looking.
+        let service = service.clone();
+        let looked = tokio::spawn(async move { rotate::rotate_if_due(&service, "serve").await.map(|_| ()) }).await;
+        let cause = match looked {
+            Ok(Ok(())) => None,
+            Ok(Err(refusal)) => Some(refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string)),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(cause) = cause {
             tracing::error!(
                 cause,
                 "the signing keys were not rotated; tried again in {} minutes",

@@ -55,15 +55,19 @@ pub(super) async fn refresh(global: &Global) -> Result<(Remote, Session), CliErr
         return Err(ClientError::NoLogin.into());
     }
     let turn = turn(&file).await?;
-    if let (Some(wanted), Some(login)) = (&global.url, turn.read().map_err(ClientError::from)?)
-        && wanted.trim_end_matches('/') != login.url
-    {
-        return Err(CliError::Usage(format!(
-            "the login is for {}, not for {wanted}: gatemint login --url {wanted}",
-            login.url
-        )));
+    if let Some(login) = turn.read().map_err(ClientError::from)? {
+        is_the_one(global, &login.url)?;
     }
     Ok(Remote::refresh(&turn, SystemClock.now()).await?)
+}
+
+/// Refuses `--url` where it names another place than the login's.
+fn is_the_one(global: &Global, url: &str) -> Result<(), CliError> {
+    let Some(wanted) = &global.url else { return Ok(()) };
+    if Remote::at(url)?.is_at(wanted) {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!("the login is for {url}, not for {wanted}: gatemint login --url {wanted}")))
 }
 
 /// Refuses a store where only a login makes sense.
@@ -115,7 +119,11 @@ impl Login {
         })?;
         let turn = turn(&file).await?;
         let before = turn.read().unwrap_or(None);
-        turn.keep(&session.login).map_err(ClientError::from)?;
+        if let Err(error) = turn.keep(&session.login) {
+            // A session that nobody holds is ended.
+            let _ = remote.revoke(&session.login).await;
+            return Err(ClientError::from(error).into());
+        }
         drop(turn);
         // The session of the login before this one is nobody's any more.
         if let Some(before) = before.filter(|login| login.refresh_token.is_some()) {
@@ -182,6 +190,7 @@ pub(super) async fn logout(global: &Global, forget: bool) -> Result<(), CliError
         output::aside("Nobody was signed in.");
         return Ok(());
     };
+    is_the_one(global, &login.url)?;
     if !forget {
         Remote::at(&login.url)?.revoke(&login).await.map_err(|error| {
             CliError::Failed(format!(

@@ -70,7 +70,7 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| harmless(cell)));
     }
     for row in table.lines() {
         line(row.trim());
@@ -81,7 +81,7 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String
 pub(super) fn sheet(rows: &[(&str, String)]) {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in rows {
-        line(format!("{name:width$}  {value}").trim_end());
+        line(format!("{name:width$}  {}", harmless(value)).trim_end());
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// More than a password may have, so that one that is too long is refused as such.
-const MOST: u64 = 4096;
+const MOST: u32 = 4096;
 
 /// How a new password is given.
 #[derive(Args, Clone, Copy)]
@@ -110,6 +110,9 @@ pub(super) fn two_lines_from_stdin() -> Result<(Secret<String>, Secret<String>),
         .expose()
         .split_once('\n')
         .ok_or_else(|| CliError::Usage("stdin must hold the old password and the new one, a line each".into()))?;
+    if new.contains('\n') {
+        return Err(CliError::Usage("stdin holds more than two lines: the old password and the new one, once".into()));
+    }
     Ok((Secret::new(old.trim_end_matches('\r').to_owned()), Secret::new(new.to_owned())))
 }
 
@@ -120,10 +123,11 @@ pub(super) fn text(bytes: &[u8]) -> Result<Secret<String>, CliError> {
 }
 
 fn from_stdin() -> Result<Secret<Vec<u8>>, CliError> {
-    let mut bytes = Vec::new();
+    // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
+    let mut bytes = Vec::with_capacity(MOST as usize + 1);
     std::io::stdin()
         .lock()
-        .take(MOST)
+        .take(MOST.into())
         .read_to_end(&mut bytes)
         .map_err(|error| CliError::Failed(format!("stdin could not be read: {error}")))?;
     if bytes.last() == Some(&b'\n') {

@@ -26,7 +26,7 @@ use crate::{
     },
     http::{self, Function, Options},
     settings::{Settings, USUAL_LISTEN},
-    wiring::Place,
+    wiring::StateLocation,
 };
 
 /// How long requests under way may take after SIGTERM.
@@ -43,9 +43,9 @@ impl Serve {
     pub(super) async fn run(self, settings: Settings) -> Result<(), CliError> {
         output::start_log(&settings, "info")?;
         output::log_panics();
-        let place = match Place::of_settings(&settings)? {
+        let place = match StateLocation::of_settings(&settings)? {
             Some(place) => place,
-            None => Place::of_data(Path::new(".gatemint")),
+            None => StateLocation::of_data(Path::new(".gatemint")),
         };
         place.make()?;
         let listen = self.listen.or(settings.listen).unwrap_or(USUAL_LISTEN);
@@ -136,7 +136,7 @@ async fn answer(service: (TcpListener, axum::Router, Limits), metrics: Option<Me
 }
 
 /// What a person wants to see first. The password itself is never among it.
-fn greet(service: &Service, address: SocketAddr, here: &str, place: &Place, first_password: Option<&Path>) {
+fn greet(service: &Service, address: SocketAddr, here: &str, place: &StateLocation, first_password: Option<&Path>) {
     let issuer = &service.policy.issuer;
     output::line(&format!("gatemint {} on {here}, state in {}", env!("CARGO_PKG_VERSION"), place.name()));
     if issuer != here {

@@ -16,8 +16,8 @@ const REDIRECTS: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// Not a URL that can be asked.
-    #[error("{0} is not an http or https URL, such as https://auth.example.org/.well-known/jwks.json")]
-    NotAUrl(String),
+    #[error("that is not an http or https URL, such as https://auth.example.org")]
+    NotAUrl,
     /// A URL with a user or a password in it, which would be seen in the process list and sent to whoever is there.
     #[error("a user or a password in a URL is not taken: leave out what stands before the @")]
     Credentials,
@@ -61,7 +61,7 @@ impl WebUrl {
     /// `NotAUrl`, `Credentials`.
     pub fn parse(text: &str) -> Result<Self, HttpError> {
         let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| HttpError::NotAUrl(text.to_owned()))?;
+        let url = url.ok_or(HttpError::NotAUrl)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(HttpError::Credentials);
         }
@@ -89,10 +89,14 @@ impl WebUrl {
 
     /// Whether what comes from there can be read and changed on its way: plain http, and not from this machine.
     pub fn is_exposed(&self) -> bool {
+        self.0.scheme() == "http" && !self.is_here()
+    }
+
+    /// Whether it is a place on this machine.
+    fn is_here(&self) -> bool {
         let host = self.0.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        self.0.scheme() == "http" && !here
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -107,33 +111,37 @@ impl fmt::Display for WebUrl {
 pub struct Http(Client);
 
 impl Http {
-    /// A client that knows nobody yet.
+    /// A client for this URL. What is on this machine is asked without the proxy that the environment may name.
     ///
     /// # Errors
     /// `NoClient`: the machine's certificates cannot be used.
-    pub fn new() -> Result<Self, HttpError> {
-        Self::following(redirect::Policy::custom(|attempt| {
-            let asked = attempt.previous().first().map(reqwest::Url::scheme);
-            if asked != Some(attempt.url().scheme()) {
-                attempt.error("it redirects to another scheme, which is not followed")
-            } else if attempt.previous().len() > REDIRECTS {
-                attempt.error("it redirects too often")
-            } else {
-                attempt.follow()
-            }
-        }))
+    pub fn new(url: &WebUrl) -> Result<Self, HttpError> {
+        Self::following(
+            url,
+            redirect::Policy::custom(|attempt| {
+                let asked = attempt.previous().first().map(reqwest::Url::scheme);
+                if asked != Some(attempt.url().scheme()) {
+                    attempt.error("it redirects to another scheme, which is not followed")
+                } else if attempt.previous().len() > REDIRECTS {
+                    attempt.error("it redirects too often")
+                } else {
+                    attempt.follow()
+                }
+            }),
+        )
     }
 
     /// A client for secrets: it goes where it is told and nowhere else.
     ///
     /// # Errors
     /// `NoClient`.
-    pub fn for_secrets() -> Result<Self, HttpError> {
-        Self::following(redirect::Policy::none())
+    pub fn for_secrets(url: &WebUrl) -> Result<Self, HttpError> {
+        Self::following(url, redirect::Policy::none())
     }
 
-    fn following(redirects: redirect::Policy) -> Result<Self, HttpError> {
-        let client = Client::builder()
+    fn following(url: &WebUrl, redirects: redirect::Policy) -> Result<Self, HttpError> {
+        let builder = if url.is_here() { Client::builder().no_proxy() } else { Client::builder() };
+        let client = builder
             .user_agent(concat!("gatemint/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .timeout(WHOLE)
@@ -209,7 +217,7 @@ mod tests {
     #[test]
     fn only_the_web_is_asked_and_nobody_s_password_goes_there() {
         for wrong in ["", "jwks.json", "file:///etc/passwd", "ftp://example.org/x", "http://", "https:", "data:,x"] {
-            assert!(matches!(WebUrl::parse(wrong), Err(HttpError::NotAUrl(_))), "{wrong}");
+            assert!(matches!(WebUrl::parse(wrong), Err(HttpError::NotAUrl)), "{wrong}");
         }
         for secret in ["https://ada:pass@example.org/", "https://ada@example.org/", "https://:pass@example.org/"] {
             let error = WebUrl::parse(secret).unwrap_err();

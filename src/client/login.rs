@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -231,6 +231,8 @@ impl Turn {
         let mut options = fs::OpenOptions::new();
         // Not truncated first: the room that it has stays its own.
         let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.draft)?;
+        // One that was left behind, or copied here, may have another mode.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
         file.set_len(bytes.len() as u64)?;
         file.sync_all()

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{clock::Timestamp, domain::Secret};
 
+/// How long the token endpoint may take. A refresh is tried twice, and both have to fit well into the 30 s for which a lost
+/// reply is repeated.
+const TOKEN_TIME: Duration = Duration::from_secs(10);
 /// No answer of a gatemint is longer.
 const MOST: usize = 4 << 20;
 
@@ -141,7 +144,13 @@ impl Remote {
     /// # Errors
     /// `Http`: not a URL.
     pub fn at(url: &str) -> Result<Self, ClientError> {
-        Ok(Self { http: Http::for_secrets()?, url: WebUrl::parse(url.trim_end_matches('/'))? })
+        let url = WebUrl::parse(url.trim_end_matches('/'))?;
+        Ok(Self { http: Http::for_secrets(&url)?, url })
+    }
+
+    /// Whether this text names the same place.
+    pub fn is_at(&self, url: &str) -> bool {
+        WebUrl::parse(url.trim_end_matches('/')).is_ok_and(|url| url == self.url)
     }
 
     /// Its URL.
@@ -224,7 +233,8 @@ impl Remote {
     }
 
     async fn token(&self, url: &WebUrl, form: &[(&str, &str)]) -> Result<Result<TokenReply, Answer>, ClientError> {
-        let mut answer = Http::answer(self.http.request(Method::POST, url).form(form), url, MOST).await?;
+        let request = self.http.request(Method::POST, url).form(form).timeout(TOKEN_TIME);
+        let mut answer = Http::answer(request, url, MOST).await?;
         if answer.status != StatusCode::OK {
             return Ok(Err(answer));
         }
@@ -252,6 +262,10 @@ impl Remote {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<T, ClientError> {
+        if path.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            // A URL would lead elsewhere with them.
+            return Err(ClientError::Refused("there is nothing of that name".into()));
+        }
         let url = self.url.below(&["v1"]).below(path).with_query(query);
         let mut request = self.http.request(method, &url).bearer_auth(access.expose());
         if let Some(body) = &body {

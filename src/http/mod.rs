@@ -3,8 +3,11 @@
 //! A *dialect* is a folder: its routes, its wire types, its way to say no. It may use the domain, never another dialect.
 
 mod body;
+mod described;
+mod docs;
 mod listening;
 mod oauth;
+mod routes;
 mod source_address;
 mod v1;
 
@@ -12,17 +15,20 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::{
     Router,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware,
-    response::{IntoResponse, Response},
 };
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::cors::CorsLayer;
 
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
 pub(crate) use v1::{ClientView, TokenView, UserView};
 
 use crate::domain::Service;
+use routes::{Document, Routes};
+
+/// How long verifiers and readers may keep what changes seldom: keys, metadata, documentation.
+const CACHED: &str = "public, max-age=300";
 
 /// The HTTP functions: each has the routes that its rights in the cloud are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,17 +97,19 @@ pub(crate) struct App {
     pub(crate) service: Arc<Service>,
     pub(crate) function: Function,
     pub(crate) trusted_proxies: usize,
+    pub(crate) document: Document,
 }
 
 /// The routes of a function.
 pub fn router(service: Arc<Service>, function: Function, options: &Options) -> Router {
-    let app = App { service, function, trusted_proxies: options.trusted_proxies };
+    let document = Document::new(&service.policy.issuer);
+    let app = App { service, function, trusted_proxies: options.trusted_proxies, document };
     let mut ours = Router::new();
     if function.serves(Function::Token) {
-        ours = ours.merge(oauth::tokens()).merge(v1::own_password());
+        ours = ours.merge(oauth::tokens().into_router()).merge(v1::own_password().into_router());
     }
     if function.serves(Function::Admin) {
-        ours = ours.merge(v1::resources());
+        ours = ours.merge(v1::resources().into_router());
     }
     if !options.cors_origins.is_empty() {
         ours = ours.layer(
@@ -115,22 +123,23 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
     if function.serves(Function::Discovery) {
         // Public by nature: any page may read keys and discovery documents.
         routes = routes
-            .merge(oauth::discovery().layer(CorsLayer::new().allow_origin(tower_http::cors::Any)))
-            .merge(oauth::health());
+            .merge(oauth::discovery().into_router().layer(CorsLayer::new().allow_origin(tower_http::cors::Any)))
+            .merge(oauth::health().into_router())
+            .merge(routes::about().into_router());
     }
     routes
-        .fallback(|| async { v1::problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
-        .method_not_allowed_fallback(|| async {
-            v1::problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not answer this method")
+        .fallback(async |uri: Uri| {
+            if oauth::is_ours(uri.path()) {
+                oauth::nothing_here()
+            } else {
+                v1::problem(StatusCode::NOT_FOUND, "there is nothing at this path")
+            }
         })
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), listening::observe))
         .with_state(app)
 }
 
 /// A panic is a mistake of ours. It was logged with its place by the panic hook; the caller learns nothing of it.
-fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {
+fn panicked() {
     tracing::error!("a request handler panicked");
-    (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], r#"{"error":"server_error"}"#)
-        .into_response()
 }

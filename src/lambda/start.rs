@@ -6,7 +6,7 @@ use super::{missing_runtime_variable, resolve, run, start_log};
 use crate::{
     http::{self, Options},
     settings::Settings,
-    wiring::{self, Place},
+    wiring::{self, StateLocation},
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -51,7 +51,7 @@ async fn start() -> Result<(), Failure> {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))),
     )?;
     start_log(settings.log.as_deref().unwrap_or("info"))?;
-    let place = Place::of_settings(&settings)?.ok_or(
+    let place = StateLocation::of_settings(&settings)?.ok_or(
         "no store: set GATEMINT_DATA to the data directory of a `gatemint serve`, or GATEMINT_STORE and GATEMINT_VAULT",
     )?;
     let service = wiring::existing(&settings, &place).await?;

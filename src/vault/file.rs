@@ -115,10 +115,10 @@ impl FileVault {
         names.sort_unstable();
         let mut files = Vec::new();
         for name in names {
-            let place = Place::new(&self.directory, &name)?;
-            if let Some(bytes) = place.bytes()? {
+            let kept = KeptSecret::new(&self.directory, &name)?;
+            if let Some(bytes) = kept.bytes()? {
                 // What is damaged must not be found out when it is needed.
-                place.parse(&bytes)?;
+                kept.parse(&bytes)?;
                 files.push((name, bytes));
             }
         }
@@ -130,31 +130,31 @@ impl FileVault {
     /// # Errors
     /// The name or the content is none of a secret's; there is such a secret already; it cannot be written.
     pub fn paste(&self, name: &str, content: &[u8]) -> Result<(), VaultError> {
-        let place = Place::new(&self.directory, name)?;
-        let entry = place.parse(content)?;
+        let kept = KeptSecret::new(&self.directory, name)?;
+        let entry = kept.parse(content)?;
         let _lock = lock(&self.directory).map_err(VaultError::unavailable)?;
-        place.create(&entry)
+        kept.create(&entry)
     }
 
     /// Does file work where it holds nobody up.
     async fn blocking<T: Send + 'static>(
         &self,
         name: &str,
-        work: impl FnOnce(&Place) -> Result<T, VaultError> + Send + 'static,
+        work: impl FnOnce(&KeptSecret) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let place = Place::new(&self.directory, name)?;
-        tokio::task::spawn_blocking(move || work(&place)).await.map_err(VaultError::unavailable)?
+        let kept = KeptSecret::new(&self.directory, name)?;
+        tokio::task::spawn_blocking(move || work(&kept)).await.map_err(VaultError::unavailable)?
     }
 
     /// The same, while no other process changes anything.
     async fn locked<T: Send + 'static>(
         &self,
         name: &str,
-        work: impl FnOnce(&Place) -> Result<T, VaultError> + Send + 'static,
+        work: impl FnOnce(&KeptSecret) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        self.blocking(name, |place| {
-            let _lock = lock(&place.root).map_err(VaultError::unavailable)?;
-            work(place)
+        self.blocking(name, |kept| {
+            let _lock = lock(&kept.root).map_err(VaultError::unavailable)?;
+            work(kept)
         })
         .await
     }
@@ -163,40 +163,40 @@ impl FileVault {
 #[async_trait]
 impl Vault for FileVault {
     async fn current(&self, name: &str) -> Result<Option<SecretVersion>, VaultError> {
-        self.blocking(name, |place| Ok(place.read()?.map(|entry| entry.current))).await
+        self.blocking(name, |kept| Ok(kept.read()?.map(|entry| entry.current))).await
     }
 
     async fn create(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
-        self.locked(name, move |place| place.create(&Entry::new(random_id(), value))).await
+        self.locked(name, move |kept| kept.create(&Entry::new(random_id(), value))).await
     }
 
     async fn stage(&self, name: &str, request_id: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
         let request_id = request_id.to_owned();
-        self.locked(name, move |place| place.change(|entry| entry.stage(&request_id, value))).await
+        self.locked(name, move |kept| kept.change(|entry| entry.stage(&request_id, value))).await
     }
 
     async fn staged(&self, name: &str) -> Result<Option<SecretVersion>, VaultError> {
-        self.blocking(name, |place| Ok(place.read()?.and_then(|entry| entry.staged))).await
+        self.blocking(name, |kept| Ok(kept.read()?.and_then(|entry| entry.staged))).await
     }
 
     async fn promote(&self, name: &str, request_id: &str, from: &str) -> Result<(), VaultError> {
         let (request_id, from) = (request_id.to_owned(), from.to_owned());
-        self.locked(name, move |place| place.change(|entry| entry.promote(&request_id, &from))).await
+        self.locked(name, move |kept| kept.change(|entry| entry.promote(&request_id, &from))).await
     }
 
     async fn put(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
-        self.locked(name, move |place| {
+        self.locked(name, move |kept| {
             let fresh = Entry::new(random_id(), value);
-            match place.read()? {
-                None => place.create(&fresh),
-                Some(old) => place.replace(&Entry { current: fresh.current, staged: old.staged }),
+            match kept.read()? {
+                None => kept.create(&fresh),
+                Some(old) => kept.replace(&Entry { current: fresh.current, staged: old.staged }),
             }
         })
         .await
     }
 
     async fn delete(&self, name: &str) -> Result<(), VaultError> {
-        self.locked(name, Place::delete).await
+        self.locked(name, KeptSecret::delete).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
@@ -214,7 +214,7 @@ impl Vault for FileVault {
 }
 
 /// Where a secret is kept.
-struct Place {
+struct KeptSecret {
     name: String,
     root: PathBuf,
     folder: PathBuf,
@@ -224,7 +224,7 @@ struct Place {
     draft: PathBuf,
 }
 
-impl Place {
+impl KeptSecret {
     fn new(root: &Path, name: &str) -> Result<Self, VaultError> {
         check_name(name)?;
         let (folders, last) = name.rsplit_once('/').unwrap_or(("", name));

@@ -8,8 +8,10 @@ import contextlib
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -27,7 +29,9 @@ class Home:
         self.place = Path(place)
         self.place.mkdir()
         self.config = self.place / ".config" / "gatemint"
-        kept = {key: value for key, value in ENVIRONMENT.items() if not key.startswith("XDG_")}
+        kept = {key: value for key, value in ENVIRONMENT.items() if not key.startswith("XDG_") and key.lower() != "no_proxy"}
+        # A proxy that answers nobody: what is on this machine is asked without one.
+        kept.update(http_proxy="http://127.0.0.1:1", HTTP_PROXY="http://127.0.0.1:1", ALL_PROXY="http://127.0.0.1:1")
         self.environment = {**kept, "HOME": str(self.place), "PATH": f"{Path(BIN).parent}:{os.environ['PATH']}", "TERM": "xterm-256color"}
 
     def run(self, *arguments, stdin="", code=0):
@@ -198,6 +202,47 @@ def inspected(serve, home, place):
     return seen
 
 
+class Swallowing:
+    """Hands requests on to a service, and keeps the first answer to itself: the network has lost it."""
+
+    def __init__(self, port):
+        self.target, self.lost = port, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.hand_on, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def hand_on(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.target)) as service, contextlib.suppress(OSError):
+            service.sendall(client.recv(65536))
+            answer = service.recv(65536)
+            if self.lost == 0:
+                self.lost += 1
+                client.recv(1)  # until the client gives up
+            else:
+                client.sendall(answer)
+
+
+def a_lost_reply(serve, place):
+    """The service has moved the session, and its answer never came: the same command gets the token all the same."""
+    network = Swallowing(serve.port)
+    home = Home(place / "lossy")
+    home.login(serve.url, "ada", PASSWORD)
+    file = home.config / "login.json"
+    login = json.loads(file.read_text())
+    session = decoded(home.run("token").stdout)["sid"]
+    login = json.loads(file.read_text())
+    file.write_text(json.dumps({**login, "url": network.url}))
+    equal(decoded(home.run("token").stdout)["sid"], session, "the session")
+    equal(decoded(home.run("token").stdout)["sid"], session, "the session")
+    network.listener.close()
+    return network.lost
+
+
 def over_http(home):
     """An admin's commands over HTTP, and what they refuse."""
     commands = 0
@@ -229,8 +274,12 @@ def over_http(home):
         (("whoami", "--url", "http://127.0.0.1:1"), "gatemint login --url", 2),
         (("login", "--url", "ftp://example.org"), "http", 1),
         (("login", "--no-input"), "--username", 2),
+        (("passwd", "--password-stdin"), "more than two lines", 2),
+        (("logout", "--url", "http://127.0.0.1:1"), "gatemint login --url", 2),
+        (("login", "--url", "http://ada:secret@127.0.0.1:1"), "@", 1),
     ):
-        done = home.run(*arguments, code=code)
+        done = home.run(*arguments, stdin="old\nnew\nnew\n" if arguments[0] == "passwd" else "", code=code)
+        check("secret@" not in done.stderr, done.stderr)
         check(re.search(says, done.stderr), f"{says!r} of {arguments}: {done.stderr}")
         commands += 1
     return commands
@@ -324,6 +373,7 @@ def main():
         admin = Home(place / "root")
         admin.login(serve.url, "root", PASSWORD)
         counted(f"{over_http(admin)} commands of an admin over HTTP")
+        counted(f"{a_lost_reply(serve, place)} reply lost, and nothing with it")
         counted(f"{inspected(serve, admin, place)} tokens inspected, three ways each")
         counted(f"{nothing_is_lost(serve, admin)} faults of file and service, nothing lost")
         counted(f"{the_end_of_sessions(serve, admin, place)} ends of sessions, each with a next step")

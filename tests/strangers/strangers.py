@@ -73,7 +73,20 @@ def openid_client(serve, secret):
     key = keys.get_signing_key_from_jwt(own["access_token"])
     claims = jwt.decode(own["access_token"], key, algorithms=["ES256"], audience=serve.url, issuer=serve.url, leeway=1)
     equal(claims["sub"], CLIENT, "the subject of a client's own token")
-    return f"{REFRESHES} refreshes and 1 client_credentials by openid-client"
+    equal([found["before"][name] for name in ("active", "username", "client_id")], [True, USER, CLIENT], "introspection before revocation")
+    equal([found["refreshToken"][name] for name in ("active", "token_type")], [True, "refresh_token"], "introspection of the refresh token")
+    equal(found["after"], {"active": False}, "introspection after revocation")
+    equal(found["error"], "invalid_grant", "what a refresh hears after revocation")
+    of_user, of_client = found["claims"]
+    equal([of_user["preferred_username"], of_client["sub"]], [USER, CLIENT], "whose tokens oauth4webapi has judged")
+    for claims in found["claims"]:
+        required = {"iss", "aud", "client_id", "exp", "iat", "jti", "sub"}
+        check(required <= claims.keys(), f"RFC 9068 §2.2 requires {required - claims.keys()}")
+    equal(found["refused"], 3, "access tokens that oauth4webapi refuses: another audience, a changed signature, another token's claims")
+    return (
+        f"{REFRESHES} refreshes, 1 client_credentials, 3 introspections and 1 revocation by openid-client; "
+        f"{len(found['claims'])} access tokens accepted and {found['refused']} refused by oauth4webapi"
+    )
 
 
 def main():

@@ -42,7 +42,7 @@ pub struct Hashing {
 }
 
 /// A place in the queue. It is taken before an attempt is reserved: a full queue costs nobody an attempt.
-pub struct Place {
+pub struct QueuePlace {
     hashing: Hashing,
     _place: OwnedSemaphorePermit,
 }
@@ -63,7 +63,7 @@ impl Hashing {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn admit(&self, comer: Comer) -> Result<Place, HashingQueueFull> {
+    pub fn admit(&self, comer: Comer) -> Result<QueuePlace, HashingQueueFull> {
         let kept = match comer {
             Comer::Known => self.kept.clone().try_acquire_owned().ok(),
             Comer::Stranger => None,
@@ -75,7 +75,7 @@ impl Hashing {
                 HashingQueueFull
             })?,
         };
-        Ok(Place { hashing: self.clone(), _place: place })
+        Ok(QueuePlace { hashing: self.clone(), _place: place })
     }
 
     /// Runs one piece of work on a hashing thread, in the order of asking.
@@ -105,13 +105,13 @@ impl Hashing {
     }
 }
 
-impl Place {
+impl QueuePlace {
     /// Whether this is the password of that hash; with no hash the same work is done and the answer is no.
     pub(crate) async fn judge(&self, hash: Option<PasswordHash>, password: Secret<Vec<u8>>) -> Result<bool, Refusal> {
         self.judge_and_renew(hash, password, None).await.map(|(matches, _)| matches)
     }
 
-    /// As [`Place::judge`]; if the hash is right and weaker than what is made now, a new one with `salt` comes along.
+    /// As [`QueuePlace::judge`]; if the hash is right and weaker than what is made now, a new one with `salt` comes along.
     pub(crate) async fn judge_and_renew(
         &self,
         hash: Option<PasswordHash>,

@@ -8,5 +8,5 @@ mod password;
 pub mod throttle;
 
 pub use account::{Account, AccountName, NamespaceOwner};
-pub use hashing::{Comer, Hashing, HashingQueueFull, Place};
+pub use hashing::{Comer, Hashing, HashingQueueFull, QueuePlace};
 pub use password::{PasswordHash, PasswordPolicy};

@@ -1,9 +1,9 @@
 //! `client_credentials` (RFC 6749 §4.4): a program's own token. Its record is the client's row.
 
-use super::{Scope, exchange::Holder};
+use super::{Scope, exchange::Subject};
 use crate::domain::{GrantError, GrantRefusal, client::Client};
 
-pub(super) fn redeem(client: &Client, asked: Option<&str>) -> Result<(Holder, Scope), GrantRefusal> {
+pub(super) fn redeem(client: &Client, asked: Option<&str>) -> Result<(Subject, Scope), GrantRefusal> {
     if client.secret.is_none() {
         return Err(GrantRefusal::new(GrantError::UnauthorizedClient, "A public client has no credentials of its own"));
     }
@@ -15,5 +15,5 @@ pub(super) fn redeem(client: &Client, asked: Option<&str>) -> Result<(Holder, Sc
         ));
     }
     tracing::info!(target: "gatemint::audit", event = "client_signed_in", client.id = %client.id);
-    Ok((Holder::Client, scope))
+    Ok((Subject::Client, scope))
 }

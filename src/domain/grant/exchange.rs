@@ -76,8 +76,8 @@ pub struct Tokens {
     pub session_state: String,
 }
 
-/// Whose token it will be.
-pub(super) enum Holder {
+/// Whom the token will speak of.
+pub(super) enum Subject {
     /// An account's, by a session.
     Account { account: Box<Account>, session: Box<Session> },
     /// The client's own.
@@ -193,7 +193,7 @@ async fn issue(
     service: &Service,
     now: Timestamp,
     client: &Client,
-    holder: Holder,
+    holder: Subject,
     scope: Scope,
     audience: Audience,
 ) -> Result<Tokens, GrantRefusal> {
@@ -202,7 +202,7 @@ async fn issue(
     let client_id = client.id.to_string();
     let jti = random_id(service.entropy.as_ref());
     let (claims, refresh) = match holder {
-        Holder::Account { account, session } => {
+        Subject::Account { account, session } => {
             // No access token outlives its session.
             let exp = (now + life).min(session.ends_at);
             let refresh = derive(service, now, &session).await?;
@@ -227,7 +227,7 @@ async fn issue(
             };
             (claims, Some((refresh, session.ends_at.since(now))))
         }
-        Holder::Client => {
+        Subject::Client => {
             let who = format!("client:{client_id}");
             let claims = AccessClaims {
                 iss: issuer,

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::{Scope, exchange::Holder, refresh_token::ends_at};
+use super::{Scope, exchange::Subject, refresh_token::ends_at};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -61,7 +61,7 @@ impl Prepared {
         now: Timestamp,
         client: &Client,
         asked: Option<&str>,
-    ) -> Result<(Holder, Scope), GrantRefusal> {
+    ) -> Result<(Subject, Scope), GrantRefusal> {
         let scope = Scope::granted(asked, &client.scopes)?;
         let place = service.hashing.admit(self.attempts.comer(now)).map_err(crate::domain::Refusal::from)?;
         // Only a name that exists is logged: what was typed may have been a password.
@@ -110,6 +110,7 @@ impl Prepared {
             opened_at: now,
             generation: Generation(0),
             pepper: self.pepper,
+            pepper_before: None,
             rotated_at: now,
             ends_at: now,
         };
@@ -122,6 +123,6 @@ impl Prepared {
             target: "gatemint::audit", event = "signed_in",
             user.name = %account.name, client.id = %client.id, session.id = %session.id,
         );
-        Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope))
+        Ok((Subject::Account { account: Box::new(account), session: Box::new(session) }, scope))
     }
 }

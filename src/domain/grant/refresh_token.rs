@@ -1,6 +1,6 @@
 //! `refresh_token` (RFC 6749 §6): a session moves on by one generation.
 
-use super::{Scope, exchange::Holder};
+use super::{Scope, exchange::Subject};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -54,7 +54,7 @@ impl Prepared {
         now: Timestamp,
         client: &Client,
         asked: Option<&str>,
-    ) -> Result<(Holder, Scope), GrantRefusal> {
+    ) -> Result<(Subject, Scope), GrantRefusal> {
         let Some(mut row) = self.session else { return Err(GrantRefusal::invalid_grant(ENDED)) };
         // Another client's token: as if it were none, and nothing changes.
         if row.record.client != client.id || row.record.client_uid != client.uid {
@@ -70,46 +70,56 @@ impl Prepared {
 
         for _ in 0..ROUNDS {
             let session = row.record;
-            let current = match decide(&session, self.token.generation, now, service.policy.reuse_window) {
-                Verdict::Repeat => {
-                    metric::refresh_repeated();
-                    audit("refresh_repeated", &account, client, &session);
-                    return Ok((Holder::Account { account: Box::new(account), session: Box::new(session) }, scope));
-                }
-                Verdict::Late => {
-                    audit("refresh_late", &account, client, &session);
-                    return Err(GrantRefusal::invalid_grant("Refresh token already used"));
-                }
-                Verdict::Expired => return Err(GrantRefusal::invalid_grant("Refresh token expired")),
-                Verdict::Replay => {
-                    let end = Write::Delete { key: session.key(), when: When::Always };
-                    service.commit(now, vec![end]).await?;
-                    metric::replay_detected();
-                    audit("replay_detected", &account, client, &session);
-                    return Err(GrantRefusal::invalid_grant(ENDED));
-                }
-                Verdict::Rotate(next) => {
-                    let peppers = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
-                    let moved_on = Session {
-                        generation: next,
-                        pepper: peppers.active(now).id,
-                        rotated_at: now,
-                        ends_at: ends_at(service, &session, now),
-                        ..session.clone()
-                    };
-                    match service.commit(now, vec![moved_on.put(When::VersionIs(row.version))]).await {
-                        Ok(_) => {
-                            audit("refreshed", &account, client, &moved_on);
-                            return Ok((
-                                Holder::Account { account: Box::new(account), session: Box::new(moved_on) },
-                                scope,
-                            ));
-                        }
-                        Err(CommitError::Conflict { current, .. }) => current,
-                        Err(unavailable) => return Err(unavailable.into()),
+            let current =
+                match decide(&session, (self.token.generation, self.token.pepper), now, service.policy.reuse_window) {
+                    Verdict::Repeat => {
+                        metric::refresh_repeated();
+                        audit("refresh_repeated", &account, client, &session);
+                        return Ok((
+                            Subject::Account { account: Box::new(account), session: Box::new(session) },
+                            scope,
+                        ));
                     }
-                }
-            };
+                    Verdict::Late => {
+                        audit("refresh_late", &account, client, &session);
+                        return Err(GrantRefusal::invalid_grant("Refresh token already used"));
+                    }
+                    Verdict::Forged => {
+                        audit("refresh_forged", &account, client, &session);
+                        return Err(GrantRefusal::invalid_grant(INVALID));
+                    }
+                    Verdict::Expired => return Err(GrantRefusal::invalid_grant("Refresh token expired")),
+                    Verdict::Replay => {
+                        let end = Write::Delete { key: session.key(), when: When::Always };
+                        service.commit(now, vec![end]).await?;
+                        metric::replay_detected();
+                        audit("replay_detected", &account, client, &session);
+                        return Err(GrantRefusal::invalid_grant(ENDED));
+                    }
+                    Verdict::Rotate(next) => {
+                        let peppers =
+                            service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
+                        let moved_on = Session {
+                            generation: next,
+                            pepper: peppers.active(now).id,
+                            pepper_before: Some(session.pepper),
+                            rotated_at: now,
+                            ends_at: ends_at(service, &session, now),
+                            ..session.clone()
+                        };
+                        match service.commit(now, vec![moved_on.put(When::VersionIs(row.version))]).await {
+                            Ok(_) => {
+                                audit("refreshed", &account, client, &moved_on);
+                                return Ok((
+                                    Subject::Account { account: Box::new(account), session: Box::new(moved_on) },
+                                    scope,
+                                ));
+                            }
+                            Err(CommitError::Conflict { current, .. }) => current,
+                            Err(unavailable) => return Err(unavailable.into()),
+                        }
+                    }
+                };
             // Somebody was faster: judge again by the row that won.
             row = decode(current)?.ok_or_else(|| GrantRefusal::invalid_grant(ENDED))?;
             if !row.record.is_upheld_by(Some(&account), Some(client)) {

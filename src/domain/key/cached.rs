@@ -24,6 +24,8 @@ const FRESH_FOR: Duration = Duration::from_mins(5);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often our own keys may make us read again, when those at hand do not fit each other.
 const MEND_AFTER: Duration = Duration::from_secs(1);
+/// How long reading may take: everybody waits for it who has no value.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a value is used while its source is away.
 const STALE_FOR: Duration = Duration::from_hours(24);
 
@@ -33,10 +35,30 @@ struct Entry<T> {
     fresh_until: Timestamp,
 }
 
+impl<T> Entry<T> {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        self.read_at <= now && now < self.fresh_until
+    }
+
+    /// An entry from the future is of any age: the clock was set back.
+    fn is_younger(&self, now: Timestamp, than: Duration) -> bool {
+        self.read_at <= now && now.since(self.read_at) < than
+    }
+}
+
+/// Which value will do when it cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The one at hand, for a day.
+    Any,
+    /// None: somebody needs to know what is there now.
+    Newer,
+}
+
 /// One value with its age.
 pub struct Cached<T> {
     entry: RwLock<Option<Entry<T>>>,
-    /// Held while reading, so that a crowd asks once. Holds the last time that it was tried.
+    /// Held while reading, so that a crowd asks once. Holds when that failed last, unless it succeeded since.
     reading: Mutex<Option<Timestamp>>,
     fresh_for: Duration,
 }
@@ -62,16 +84,16 @@ impl<T> Cached<T> {
         entropy: &dyn Entropy,
         read: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Refusal> {
-        if let Some(value) = self.peek(|entry| now < entry.fresh_until) {
+        if let Some(value) = self.peek(|entry| entry.is_fresh(now)) {
             return Ok(value);
         }
-        self.read_again(now, entropy, ASK_AGAIN_AFTER, |entry| now < entry.fresh_until, read).await
+        self.read_again(now, entropy, Wanted::Any, |entry| entry.is_fresh(now), read).await
     }
 
-    /// The value, read again now whatever its age, unless that was tried less than `patience` ago.
+    /// The value, read again now whatever its age, unless it was read less than `patience` ago.
     ///
     /// # Errors
-    /// As [`Cached::get`].
+    /// It cannot be read now, or could not a moment ago: what is at hand says nothing about what is newer.
     pub async fn get_newer<F: Future<Output = Result<T, Refusal>>>(
         &self,
         now: Timestamp,
@@ -79,14 +101,14 @@ impl<T> Cached<T> {
         patience: Duration,
         read: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Refusal> {
-        self.read_again(now, entropy, patience, |entry| now.since(entry.read_at) < patience, read).await
+        self.read_again(now, entropy, Wanted::Newer, |entry| entry.is_younger(now, patience), read).await
     }
 
     /// Lets the value be read again at its next use, though it stays at hand for as long as it cannot be read.
     async fn expire(&self) {
         // Whoever reads now may have begun before whatever changed.
-        let mut tried_at = self.reading.lock().await;
-        *tried_at = None;
+        let mut failed_at = self.reading.lock().await;
+        *failed_at = None;
         if let Some(entry) = &mut *self.entry.write().unwrap_or_else(PoisonError::into_inner) {
             entry.fresh_until = Timestamp(0);
         }
@@ -96,25 +118,29 @@ impl<T> Cached<T> {
         &self,
         now: Timestamp,
         entropy: &dyn Entropy,
-        patience: Duration,
+        wanted: Wanted,
         good_enough: impl Fn(&Entry<T>) -> bool,
         read: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Refusal> {
-        let mut tried_at = self.reading.lock().await;
+        let mut failed_at = self.reading.lock().await;
         // Somebody else may have read it while we waited for our turn.
         if let Some(value) = self.peek(&good_enough) {
             return Ok(value);
         }
-        let stale = self.peek(|entry| now.since(entry.read_at) < STALE_FOR);
+        let stale = self.peek(|entry| wanted == Wanted::Any && entry.is_younger(now, STALE_FOR));
         // While the source is away, it is asked now and then, not by every request.
-        if let (Some(value), Some(tried)) = (&stale, *tried_at)
-            && now.since(tried) < patience
-        {
-            return Ok(value.clone());
+        let failed_just_now = failed_at.is_some_and(|failed| failed <= now && now.since(failed) < ASK_AGAIN_AFTER);
+        match stale {
+            Some(value) if failed_just_now => return Ok(value),
+            None if failed_just_now && wanted == Wanted::Newer => {
+                return Err(Refusal::unavailable("keys could not be read a moment ago"));
+            }
+            _ => {}
         }
-        *tried_at = Some(now);
-        match read().await {
+        let read = tokio::time::timeout(PATIENCE, read()).await;
+        match read.unwrap_or_else(|_| Err(Refusal::unavailable("keys were not read in time"))) {
             Ok(value) => {
+                *failed_at = None;
                 let value = Arc::new(value);
                 // ± 20 %, so that processes do not ask in step.
                 let seconds = self.fresh_for.as_secs();
@@ -130,6 +156,7 @@ impl<T> Cached<T> {
                 Err(Refusal::unavailable(refusal.text))
             }
             Err(refusal) => {
+                *failed_at = Some(now);
                 let Some(value) = stale else { return Err(refusal) };
                 tracing::warn!(cause = ?refusal.source, "keys cannot be read again, the ones at hand are used");
                 Ok(value)
@@ -291,4 +318,69 @@ async fn read_secret<T>(
 ) -> Result<T, Refusal> {
     let secret = vault.current(name).await?.ok_or_else(|| Refusal::absent(format!("the vault holds no {name}")))?;
     parse(secret.value.expose()).map_err(Refusal::unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+    const HOUR: Duration = Duration::from_hours(1);
+
+    /// A source that counts how often it is read, and is away when it is told to be.
+    #[derive(Default)]
+    struct Source {
+        reads: AtomicU32,
+        away: AtomicU32,
+    }
+
+    impl Source {
+        fn read(&self) -> std::future::Ready<Result<u32, Refusal>> {
+            let count = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+            let away = self.away.load(Ordering::SeqCst) > 0;
+            std::future::ready(if away { Err(Refusal::unavailable("away")) } else { Ok(count) })
+        }
+
+        async fn get(&self, cached: &Cached<u32>, now: Timestamp) -> u32 {
+            *cached.get(now, &SystemEntropy, || self.read()).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_does_not_keep_a_value_for_ever() {
+        let (cached, source) = (Cached::new(FRESH_FOR), Source::default());
+        assert_eq!(source.get(&cached, NOW + HOUR).await, 1);
+        assert_eq!(source.get(&cached, NOW).await, 2);
+        assert_eq!(source.get(&cached, NOW).await, 2);
+        let newer = cached.get_newer(NOW - HOUR, &SystemEntropy, ASK_AGAIN_AFTER, || source.read()).await;
+        assert_eq!(*newer.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_at_hand_is_used_for_a_day_but_is_no_answer_about_what_is_newer() {
+        let (cached, source) = (Cached::new(FRESH_FOR), Source::default());
+        assert_eq!(source.get(&cached, NOW).await, 1);
+        source.away.store(1, Ordering::SeqCst);
+        assert_eq!(source.get(&cached, NOW + HOUR).await, 1);
+        for _ in 0..3 {
+            let newer = cached.get_newer(NOW + HOUR, &SystemEntropy, ASK_AGAIN_AFTER, || source.read()).await;
+            assert_eq!(newer.unwrap_err().kind, RefusalKind::Unavailable);
+        }
+        assert_eq!(source.reads.load(Ordering::SeqCst), 2, "asked now and then, not by everybody");
+        let late = NOW + HOUR * 25;
+        assert!(cached.get(late, &SystemEntropy, || source.read()).await.is_err());
+        source.away.store(0, Ordering::SeqCst);
+        assert!(source.get(&cached, late).await > 2);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_hangs_holds_nobody_up_who_has_a_value() {
+        let (cached, source) = (Cached::new(FRESH_FOR), Source::default());
+        assert_eq!(source.get(&cached, NOW).await, 1);
+        let value = cached.get(NOW + HOUR, &SystemEntropy, std::future::pending::<Result<u32, Refusal>>).await;
+        assert_eq!(*value.unwrap(), 1);
+    }
 }

@@ -9,8 +9,6 @@ mod date;
 mod json;
 mod jwk;
 
-use std::time::Duration;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
@@ -19,11 +17,8 @@ pub use self::{
     json::Object,
     jwk::{Alg, BadJwks, Jwk, Jwks, MAX_JWKS},
 };
-use super::jwt::MAX_TOKEN;
+use super::jwt::{CLOCK_LEEWAY, MAX_TOKEN};
 use crate::clock::Timestamp;
-
-/// How far two machines' clocks may differ; `exp` has no such leeway.
-const CLOCK_LEEWAY: Duration = Duration::from_secs(10);
 
 /// Why a token is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

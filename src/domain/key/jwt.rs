@@ -344,5 +344,5 @@ impl AccessClaims {
     }
 }
 
-/// How far two machines' clocks may differ.
-const CLOCK_LEEWAY: std::time::Duration = std::time::Duration::from_secs(10);
+/// How far two machines' clocks may differ; `exp` has no such leeway.
+pub(super) const CLOCK_LEEWAY: std::time::Duration = std::time::Duration::from_secs(10);

@@ -11,7 +11,7 @@ use super::{Algorithm, KeySet, PublicKey, PublicKeys, State, Timetable, document
 use crate::{
     clock::Timestamp,
     domain::{
-        ROUNDS, Refusal, Service,
+        ROUNDS, Refusal, RefusalKind, Service,
         session::{PepperRing, RingDocument},
     },
     store::{CommitError, Record, Row, When},
@@ -45,28 +45,31 @@ pub struct Rotated {
 /// # Errors
 /// `Conflict`: a key is upcoming already, or another rotation was faster. `Unavailable`.
 pub async fn rotate(service: &Service, pace: Pace, actor: &str) -> Result<Rotated, Refusal> {
+    let mut rounds = 1..ROUNDS;
+    loop {
+        match rotate_once(service, pace, actor).await {
+            // An emergency stands above a rotation that was faster: it depends on nothing that was there.
+            Err(refusal) if refusal.kind == RefusalKind::Conflict && pace == Pace::AtOnce => {
+                rounds.next().ok_or(refusal)?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn rotate_once(service: &Service, pace: Pace, actor: &str) -> Result<Rotated, Refusal> {
     let now = service.now();
     let request_id = format!("{:032x}", u128::from_be_bytes(service.entropy.bytes()));
     let before = create(service, now, &request_id, pace).await?;
     publish(service, now, &request_id).await?;
     let new = test(service, now, &request_id).await?;
-    finish(service, now, &request_id).await?;
-    let rotated = Rotated {
+    finish(service, now, &request_id, actor).await?;
+    Ok(Rotated {
         algorithm: new.material.algorithm(),
         signs_from: new.times.signs_from,
         replaced: if pace == Pace::AtOnce { before } else { 0 },
         kid: new.kid,
-    };
-    tracing::info!(
-        target: "gatemint::audit",
-        event = "keys_rotated",
-        actor,
-        key.id = rotated.kid,
-        key.alg = rotated.algorithm.as_str(),
-        key.signs_from = rotated.signs_from.rfc3339(),
-        keys.replaced = rotated.replaced,
-    );
-    Ok(rotated)
+    })
 }
 
 /// Brings the public row in line with the vault, and rotates the signing keys if it is time to: the newest is old enough, or not of the algorithm that is wanted. None if
@@ -85,7 +88,7 @@ pub async fn rotate_if_due(service: &Service, actor: &str) -> Result<Option<Rota
     }
     match rotate(service, Pace::Announced, actor).await {
         Ok(rotated) => Ok(Some(rotated)),
-        Err(refusal) if refusal.kind == crate::domain::RefusalKind::Conflict => Ok(None),
+        Err(refusal) if refusal.kind == RefusalKind::Conflict => Ok(None),
         Err(refusal) => Err(refusal),
     }
 }
@@ -154,11 +157,20 @@ struct Probe {
 ///
 /// # Errors
 /// `Conflict`: another rotation was faster. `Unavailable`.
-pub async fn finish(service: &Service, now: Timestamp, request_id: &str) -> Result<(), Refusal> {
+pub async fn finish(service: &Service, now: Timestamp, request_id: &str, actor: &str) -> Result<(), Refusal> {
     if let Some(staged) = staged(service, request_id).await? {
         let based_on =
             parse(&staged)?.based_on.ok_or_else(|| Refusal::unavailable("the staged keys follow on none"))?;
         service.vault.promote(KeySet::SECRET, request_id, &based_on).await.map_err(outrun)?;
+        // From here on they are rotated, whatever becomes of the rest.
+        let promoted = key_set(&staged)?;
+        tracing::info!(
+            target: "gatemint::audit",
+            event = "keys_rotated",
+            actor,
+            key.id = promoted.newest().map(jwt::SigningKey::kid),
+            keys.count = promoted.public().keys.len(),
+        );
     } else if current(service).await?.id != request_id {
         return Err(superseded());
     }
@@ -187,9 +199,8 @@ pub async fn rotate_peppers(service: &Service, pace: Pace, actor: &str) -> Resul
     let none = || Refusal::unavailable(format!("the vault holds no {name}"));
     let current = service.vault.current(name).await?.ok_or_else(none)?;
     let ring = RingDocument::parse(current.value.expose()).map_err(Refusal::unavailable)?;
-    let longest_idle = service.policy.refresh_idle.max(service.policy.offline_idle);
     let next = match pace {
-        Pace::Announced => ring.followed(entropy, now, longest_idle)?,
+        Pace::Announced => ring.followed(entropy, now)?,
         Pace::AtOnce => ring.replaced(entropy, now)?,
     };
     let request_id = format!("{:032x}", u128::from_be_bytes(entropy.bytes()));
@@ -243,10 +254,13 @@ impl Listing<'_> {
         let mut keys;
         match self {
             Self::WithStaged(request_id) => {
-                let Some(staged) = staged(service, request_id).await? else {
-                    let done = current(service).await?.id == request_id;
-                    return if done { Ok(row.clone()) } else { Err(superseded()) };
-                };
+                let staged = staged(service, request_id).await?;
+                let current = current(service).await?;
+                if current.id == request_id {
+                    return Ok(row.clone());
+                }
+                // What cannot be promoted any more is not listed: it may hold what an emergency has just dropped.
+                let staged = staged.filter(|staged| follows(staged, &current)).ok_or_else(superseded)?;
                 let new = key_set(&staged)?.public().keys.clone();
                 let others = row.keys.iter().filter(|old| old.times.judges(now) && !holds(&new, &old.kid));
                 keys =
@@ -254,9 +268,10 @@ impl Listing<'_> {
                 keys.extend(new);
             }
             Self::WhatTheVaultHolds => {
+                // In this order: what is promoted in between is found in the second place, and no more in the first.
+                let staged = service.vault.staged(KeySet::SECRET).await?;
                 let current = current(service).await?;
                 keys = key_set(&current)?.public().keys.clone();
-                let staged = service.vault.staged(KeySet::SECRET).await?;
                 if let Some(next) = staged.as_ref().filter(|next| follows(next, &current)) {
                     let next = key_set(next)?.public().keys.clone();
                     let next = next.into_iter().filter(|next| !holds(&keys, &next.kid));

@@ -104,7 +104,7 @@ async fn of_refresh_token(service: &Service, now: Timestamp, token: &RefreshToke
     let client = Client::of_row(id, client);
     // Whatever a refresh would accept now, a retry included, is active. Looking never ends a session.
     let usable = matches!(
-        refresh::decide(&session, token.generation, now, service.policy.reuse_window),
+        refresh::decide(&session, (token.generation, token.pepper), now, service.policy.reuse_window),
         refresh::Verdict::Rotate(_) | refresh::Verdict::Repeat
     );
     Ok((usable && session.is_upheld_by(Some(&account), client.as_ref()))

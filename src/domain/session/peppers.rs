@@ -15,11 +15,14 @@ use crate::{
 
 const FORMAT: u32 = 1;
 
-/// How long before its first use a pepper is published: longer than any process goes without reading the ring again.
+/// How long before its first use a pepper is published: longer than any process goes without reading the ring again
+/// while the vault can be read.
 const PUBLISHED_AHEAD: Duration = Duration::from_hours(1);
 
-/// How long after the last token that can name it a pepper stays.
-const STAYS_ON_FOR: Duration = Duration::from_hours(24);
+/// How long a pepper stays when no more tokens are made with it: the longest that a refresh token may lie idle under any
+/// setting (400 days), and a day. Whoever rotates need not know the settings of whoever made the tokens, and a pepper
+/// opens nothing but the sessions whose current token was made with it.
+const STAYS_ON_FOR: Duration = Duration::from_hours(401 * 24);
 
 /// A pepper: the key of refresh tokens' MACs and of the throttle's tags.
 pub struct Pepper {
@@ -154,17 +157,12 @@ impl RingDocument {
         Self { v: FORMAT, peppers: vec![PepperDocument::new(entropy, 1, now)] }
     }
 
-    /// One pepper more, active an hour after `now`; those before it stay for `longest_idle` and a day after that, and
+    /// One pepper more, active an hour after `now`; those before it stay until no session can need them any more, and
     /// what is gone is dropped.
     ///
     /// # Errors
     /// `Conflict`: one is upcoming already, or no id is free.
-    pub(crate) fn followed(
-        self,
-        entropy: &dyn Entropy,
-        now: Timestamp,
-        longest_idle: Duration,
-    ) -> Result<Self, Refusal> {
+    pub(crate) fn followed(self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, Refusal> {
         if let Some(upcoming) = self.peppers.iter().find(|pepper| now < pepper.active_from) {
             let from = upcoming.active_from.rfc3339();
             return Err(Refusal::conflict(format!("a new pepper is published already, and is used from {from}")));
@@ -173,7 +171,7 @@ impl RingDocument {
         let id = self.free_id().ok_or_else(|| Refusal::conflict("the ring holds 255 peppers, no id is free"))?;
         let mut peppers: Vec<_> = self.peppers.into_iter().filter(|pepper| pepper.judges(now)).collect();
         for pepper in peppers.iter_mut().filter(|pepper| pepper.gone_after.is_none()) {
-            pepper.gone_after = Some(active_from + longest_idle + STAYS_ON_FOR);
+            pepper.gone_after = Some(active_from + STAYS_ON_FOR);
         }
         peppers.push(PepperDocument::new(entropy, id, active_from));
         Ok(Self { v: FORMAT, peppers })
@@ -236,7 +234,6 @@ mod tests {
     use crate::entropy::SystemEntropy;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
-    const IDLE: Duration = Duration::from_hours(30 * 24);
 
     fn ring(document: &RingDocument, now: Timestamp) -> PepperRing {
         PepperRing::parse(document.render().expose(), now).unwrap()
@@ -245,21 +242,21 @@ mod tests {
     #[test]
     fn a_new_pepper_is_used_an_hour_later_and_the_old_one_outlives_its_last_token() {
         let entropy = SystemEntropy;
-        let document = RingDocument::first(&entropy, NOW).followed(&entropy, NOW, IDLE).unwrap();
+        let document = RingDocument::first(&entropy, NOW).followed(&entropy, NOW).unwrap();
         let used_from = NOW + PUBLISHED_AHEAD;
         assert_eq!(ring(&document, NOW).active(NOW).id, 1);
         assert_eq!(ring(&document, NOW).active(used_from).id, 2);
-        let last_token_ends = used_from + IDLE;
+        let last_token_ends = used_from + Duration::from_hours(400 * 24);
         assert!(ring(&document, last_token_ends).find(1).is_some());
-        assert!(ring(&document, last_token_ends + STAYS_ON_FOR).find(1).is_none());
-        assert!(ring(&document, last_token_ends + STAYS_ON_FOR).find(2).is_some());
+        assert!(ring(&document, used_from + STAYS_ON_FOR).find(1).is_none());
+        assert!(ring(&document, used_from + STAYS_ON_FOR).find(2).is_some());
     }
 
     #[test]
     fn one_pepper_is_upcoming_at_a_time() {
         let entropy = SystemEntropy;
-        let document = RingDocument::first(&entropy, NOW).followed(&entropy, NOW, IDLE).unwrap();
-        let refused = document.followed(&entropy, NOW + Duration::from_mins(59), IDLE).err().unwrap();
+        let document = RingDocument::first(&entropy, NOW).followed(&entropy, NOW).unwrap();
+        let refused = document.followed(&entropy, NOW + Duration::from_mins(59)).err().unwrap();
         assert!(refused.text.contains("published already"), "{}", refused.text);
     }
 

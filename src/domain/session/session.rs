@@ -44,6 +44,10 @@ pub struct Session {
     pub generation: Generation,
     /// The id of the pepper that the current token was derived with.
     pub pepper: u8,
+    /// The pepper that the token before the current one was derived with; none if there was none, or if an older version
+    /// wrote the row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pepper_before: Option<u8>,
     /// When the current token was made.
     pub rotated_at: Timestamp,
     /// When the session ends if nothing moves it on: what `refresh_expires_in` promised.

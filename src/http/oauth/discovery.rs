@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -14,11 +14,8 @@ use crate::{
         client::GrantType,
         key::{Algorithm, Material, PublicKey},
     },
-    http::{App, Function},
+    http::{App, CACHED, Function},
 };
-
-/// How long verifiers may keep keys and metadata.
-const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 fn cached(body: Value) -> Response {
     ([(header::CACHE_CONTROL, CACHED)], Json(body)).into_response()

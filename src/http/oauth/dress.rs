@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{GrantError, GrantRefusal};
 
@@ -24,10 +25,24 @@ impl From<GrantRefusal> for Dressed {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// The body of a refusal (RFC 6749 §5.2).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Body<'a> {
+    /// Which kind, for programs: `invalid_request`, `invalid_client`, `invalid_grant`, `unauthorized_client`,
+    /// `unsupported_grant_type`, `invalid_scope`, `invalid_target`, `unsupported_token_type`,
+    /// `temporarily_unavailable` or `server_error`.
+    #[schema(pattern = "^[a-z_]+$")]
     error: &'static str,
+    /// What is wrong, for people.
+    #[schema(min_length = 1)]
     error_description: &'a str,
+}
+
+/// A refusal of what no handler answers: no such path, another method, a mistake of ours.
+pub(in crate::http) fn refused(status: StatusCode, error: &'static str, error_description: &str) -> Response {
+    let pragma = [(header::PRAGMA, HeaderValue::from_static("no-cache"))];
+    (status, pragma, Json(Body { error, error_description })).into_response()
 }
 
 impl IntoResponse for Dressed {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The parameters that some endpoint here reads. Others are ignored (RFC 6749 §3.2).
-const KNOWN: [&str; 10] = [
+pub(super) const KNOWN: [&str; 10] = [
     "grant_type",
     "username",
     "password",

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     dress::Dressed,
@@ -26,16 +27,28 @@ use crate::{
 };
 
 /// The reply of RFC 6749 §5.1, with `refresh_expires_in` and `session_state` as Keycloak's clients read them.
-#[derive(Serialize)]
-struct TokenReply<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tokens)]
+pub(super) struct TokenReply<'a> {
+    /// A JWT (RFC 9068).
     access_token: &'a str,
+    /// How it is shown: `Authorization: Bearer …`.
+    #[schema(pattern = "^Bearer$")]
     token_type: &'static str,
+    /// For how many seconds the access token is good.
+    #[schema(minimum = 1)]
     expires_in: u64,
+    /// For the next refresh; a client's own token has none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^gmr_[A-Za-z0-9_-]+$")]
     refresh_token: Option<&'a str>,
+    /// For how many seconds the refresh token is good.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
     refresh_expires_in: Option<u64>,
+    /// What was granted, separated by spaces.
     scope: String,
+    /// The session: `sid` in the access token.
     session_state: &'a str,
 }
 

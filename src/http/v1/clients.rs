@@ -8,8 +8,10 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::{
+    described,
     dress::Dressed,
     page::{Page, Query},
     request::{self, Named},
@@ -26,20 +28,36 @@ use crate::{
 };
 
 /// A client as it is shown, over HTTP and by the commands.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Client)]
 pub(crate) struct ClientView {
+    /// Its `client_id`, for ever.
+    #[schema(value_type = described::Name)]
     pub(crate) id: String,
+    /// Whether it is without a secret.
     pub(crate) public: bool,
+    /// Whether it may be used.
     pub(crate) enabled: bool,
+    /// The grants that it may use.
+    #[schema(value_type = Vec<described::Grant>)]
     pub(crate) grants: Vec<GrantType>,
+    /// The audiences of its access tokens; empty: the issuer.
+    #[schema(value_type = Vec<described::Audience>)]
     pub(crate) audiences: Vec<String>,
+    /// The scopes that it may ask for beside the standard ones.
+    #[schema(value_type = Vec<described::Scope>)]
     pub(crate) scopes: Vec<String>,
+    /// Whether it may introspect tokens that are not its own.
     pub(crate) introspect: bool,
-    /// In seconds; null: as usual.
+    /// How long its access tokens live, in seconds; null: as usual.
+    #[schema(minimum = 1, maximum = 86400)]
     pub(crate) access_life: Option<u64>,
+    /// When it was made.
+    #[schema(format = DateTime)]
     pub(crate) created_at: String,
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) secret: Option<String>,
 }
 
@@ -60,35 +78,61 @@ impl ClientView {
     }
 }
 
-#[derive(Deserialize)]
+/// A client to be made.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewClient)]
 #[serde(deny_unknown_fields)]
-struct Create {
+pub(super) struct Create {
+    /// Its `client_id`, for ever.
+    #[schema(value_type = described::Name)]
     id: String,
+    /// Whether it is without a secret.
     #[serde(default)]
     public: bool,
+    /// The grants that it may use.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<described::Grant>>)]
     grants: Option<Vec<GrantType>>,
+    /// The audiences of its access tokens; none: the issuer.
     #[serde(default)]
+    #[schema(value_type = Vec<described::Audience>, max_items = 64)]
     audiences: Vec<String>,
+    /// The scopes that it may ask for beside the standard ones.
     #[serde(default)]
+    #[schema(value_type = Vec<described::Scope>, max_items = 64)]
     scopes: Vec<String>,
+    /// Whether it may introspect tokens that are not its own.
     #[serde(default)]
     introspect: bool,
+    /// How long its access tokens live, in seconds; null: as usual.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400)]
     access_life: Option<u64>,
 }
 
-#[derive(Deserialize)]
+/// What is to change of a client.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ClientPatch)]
 #[serde(deny_unknown_fields)]
-struct Patch {
+pub(super) struct Patch {
+    /// Whether it may be used.
     enabled: Option<bool>,
+    /// The grants that it may use.
+    #[schema(value_type = Option<Vec<described::Grant>>)]
     grants: Option<Vec<GrantType>>,
+    /// The audiences of its access tokens; none: the issuer.
+    #[schema(value_type = Option<Vec<described::Audience>>, max_items = 64)]
     audiences: Option<Vec<String>>,
+    /// The scopes that it may ask for beside the standard ones.
+    #[schema(value_type = Option<Vec<described::Scope>>, max_items = 64)]
     scopes: Option<Vec<String>>,
+    /// Whether it may introspect tokens that are not its own.
     introspect: Option<bool>,
-    /// `null` is a value: as usual.
+    /// How long its access tokens live, in seconds; `null` is a value: as usual.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 86400)]
     access_life: Option<Option<u64>>,
+    /// Whether to draw a new secret.
     #[serde(default)]
     new_secret: bool,
 }

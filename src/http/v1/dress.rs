@@ -5,16 +5,27 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{Refusal, RefusalKind};
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// The body of a refusal (RFC 9457 §3.1).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'a> {
+    /// `about:blank`: the status says which kind.
+    #[schema(pattern = "^about:blank$")]
     r#type: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The status.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong.
+    #[schema(min_length = 1)]
     detail: &'a str,
+    /// The field that is at fault, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'a str>,
 }
 

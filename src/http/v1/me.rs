@@ -6,8 +6,9 @@ use axum::{
     http::StatusCode,
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::{dress::Dressed, request, users::UserView};
+use super::{described, dress::Dressed, request, users::UserView};
 use crate::{
     domain::{Secret, account::manage},
     http::{App, source_address::SourceAddress},
@@ -19,10 +20,16 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Json
     Ok(Json(UserView::of(&caller.account.record)))
 }
 
-#[derive(Deserialize)]
+/// A change of one's own password.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PasswordChange)]
 #[serde(deny_unknown_fields)]
-struct ChangePassword {
+pub(super) struct ChangePassword {
+    /// The password until now.
+    #[schema(format = Password)]
     old: String,
+    /// The one from now on.
+    #[schema(value_type = described::NewPassword)]
     new: String,
 }
 

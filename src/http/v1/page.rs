@@ -2,12 +2,14 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{domain::Refusal, http::body::parse_form};
 
-const USUAL: usize = 50;
-/// One batch of reads.
-const MOST: usize = 99;
+/// How many items a page has unless it is said.
+pub(super) const USUAL: usize = 50;
+/// How many items a page may have: one batch of reads.
+pub(super) const MOST: usize = 99;
 
 /// The query of a list.
 pub(super) struct Query {
@@ -55,10 +57,13 @@ impl Query {
 }
 
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Page<T> {
+    /// What there is.
     items: Vec<T>,
+    /// For the page after this one; the last page has none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next_cursor: Option<String>,
 }
 

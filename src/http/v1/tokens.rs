@@ -8,6 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     dress::Dressed,
@@ -23,15 +24,28 @@ use crate::{
 };
 
 /// A live token as it is shown, over HTTP and by the commands: no credential.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = LiveToken)]
 pub(crate) struct TokenView {
+    /// Names it; no credential.
     pub(crate) id: String,
+    /// `session`: a sign-in with all its tokens.
+    #[schema(value_type = String, pattern = "^session$")]
     pub(crate) kind: Cow<'static, str>,
+    /// The user's name.
     pub(crate) subject: String,
+    /// The client that obtained it.
     pub(crate) client_id: String,
+    /// What it is good for, separated by spaces.
     pub(crate) scope: String,
+    /// When the password was given.
+    #[schema(format = DateTime)]
     pub(crate) issued_at: String,
+    /// When it ends unless it is used before.
+    #[schema(format = DateTime)]
     pub(crate) expires_at: String,
+    /// When it was refreshed last.
+    #[schema(format = DateTime)]
     pub(crate) last_used_at: String,
 }
 

@@ -6,8 +6,10 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
+    described,
     dress::Dressed,
     page::{Page, Query},
     request::{self, Named},
@@ -26,17 +28,31 @@ use crate::{
 };
 
 /// An account as it is shown, over HTTP and by the commands: nothing of its password.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = User)]
 pub(crate) struct UserView {
+    /// Its name, for ever.
+    #[schema(value_type = described::Name)]
     pub(crate) name: String,
+    /// What it is: `sub` of its tokens. One that is made again under the name has another.
     pub(crate) uid: String,
+    /// Its namespace.
+    #[schema(value_type = described::Name)]
     pub(crate) namespace: String,
+    /// Its e-mail address, or empty.
+    #[schema(value_type = described::Email)]
     pub(crate) email: String,
+    /// Its roles.
+    #[schema(value_type = Vec<described::Role>)]
     pub(crate) roles: Vec<String>,
+    /// Whether it may sign in.
     pub(crate) enabled: bool,
+    /// When it was made.
+    #[schema(format = DateTime)]
     pub(crate) created_at: String,
     /// Only in the answer of the command that made it up.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     pub(crate) password: Option<String>,
 }
 
@@ -55,17 +71,30 @@ impl UserView {
     }
 }
 
-#[derive(Deserialize)]
+/// A user to be made.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewUser)]
 #[serde(deny_unknown_fields)]
-struct Create {
+pub(super) struct Create {
+    /// Its name, for ever.
+    #[schema(value_type = described::Name)]
     name: String,
+    /// Its password.
+    #[schema(value_type = described::NewPassword)]
     password: String,
+    /// Its namespace, nobody else's; its name unless said.
     #[serde(default)]
+    #[schema(value_type = Option<described::Name>)]
     namespace: Option<String>,
+    /// Its e-mail address.
     #[serde(default)]
+    #[schema(value_type = described::Email)]
     email: String,
+    /// Its roles.
     #[serde(default)]
+    #[schema(value_type = Vec<described::Role>, max_items = 64)]
     roles: Vec<String>,
+    /// Whether it may sign in; yes unless said.
     #[serde(default = "yes")]
     enabled: bool,
 }
@@ -74,12 +103,21 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Deserialize)]
+/// What is to change of a user.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = UserPatch)]
 #[serde(deny_unknown_fields)]
-struct Patch {
+pub(super) struct Patch {
+    /// Its e-mail address.
+    #[schema(value_type = Option<described::Email>)]
     email: Option<String>,
+    /// All its roles.
+    #[schema(value_type = Option<Vec<described::Role>>, max_items = 64)]
     roles: Option<Vec<String>>,
+    /// Whether it may sign in.
     enabled: Option<bool>,
+    /// A new password.
+    #[schema(value_type = Option<described::NewPassword>)]
     password: Option<String>,
 }
 
