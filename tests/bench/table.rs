@@ -57,12 +57,17 @@ fn where_and_when() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let git = Command::new("git").args(["describe", "--always", "--dirty=, changed", "--abbrev=12"]).output();
-    let commit = git.ok().filter(|output| output.status.success()).map(|output| output.stdout).unwrap_or_default();
-    let commit = String::from_utf8_lossy(&commit).trim().to_owned();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    // The README itself is what the table before this one was written into.
+    let changed = git(&["status", "--porcelain", "--", ":/", ":!/README.md"]).is_some_and(|files| !files.is_empty());
+    let changed = if changed { ", changed" } else { "" };
     let now = SystemClock.now().rfc3339();
     let day = now.split('T').next().unwrap_or_default();
-    format!("{}, {cores} cores; {day}; commit {commit}", model.unwrap_or("a machine of unknown kind"))
+    format!("{}, {cores} cores; {day}; commit {commit}{changed}", model.unwrap_or("a machine of unknown kind"))
 }
 
 /// Prints the table, and with `--readme` writes it into the README, between the markers of that name.
