@@ -284,22 +284,32 @@ impl Spot {
     /// operator has to see to it.
     fn turn(&self, stop: &AtomicBool) -> Result<Option<fs::File>, CliError> {
         let Ok(directory) = fs::File::open(&self.parent) else { return Ok(None) };
-        loop {
+        for attempt in 0_u32.. {
+            if attempt == ATTEMPTS_IN_SILENCE {
+                let parent = self.parent.display();
+                output::aside(&format!(
+                    "another process has locked {parent}; waiting for it to finish (Ctrl-C ends this)"
+                ));
+            }
             match directory.try_lock() {
                 Ok(()) => return Ok(Some(directory)),
                 Err(fs::TryLockError::WouldBlock) if stop.load(Ordering::Relaxed) => {
                     return Err(BackupError::Stopped.into());
                 }
                 Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
-                Err(fs::TryLockError::Error(_)) => return Ok(None),
+                Err(fs::TryLockError::Error(_)) => break,
             }
         }
+        Ok(None)
     }
 
     fn sync(&self) -> io::Result<()> {
         fs::File::open(&self.parent)?.sync_all()
     }
 }
+
+/// How often a lock is tried before the user is told: a second.
+const ATTEMPTS_IN_SILENCE: u32 = 20;
 
 /// What is on its way to become something; gone when it does not.
 struct Draft(PathBuf);
