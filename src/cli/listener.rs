@@ -192,13 +192,14 @@ async fn connection(
     stream.set_write_timeout(Some(limits.write_time));
     let answers = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let refusal = ambiguous(&request);
+        let ambiguous = is_ambiguous(&request);
         let request = arrived(request, peer, &answers);
         let (answer, answers) = (router.clone().oneshot(request), answers.clone());
         async move {
-            let answer: Result<Response<Body>, Infallible> = match refusal {
-                Some(status) => Ok((status, [(header::CONNECTION, "close")]).into_response()),
-                None => answer.await,
+            let answer: Result<Response<Body>, Infallible> = if ambiguous {
+                Ok((StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response())
+            } else {
+                answer.await
             };
             answers.enter(Phase::Idle);
             answer
@@ -234,17 +235,14 @@ async fn connection(
     .await;
 }
 
-/// The answer to a request that two readers may read differently, which is how requests are smuggled past a proxy: not one
-/// Host (RFC 9112 §3.2), or a transfer coding besides chunked (§6.1).
-fn ambiguous(request: &Request<Incoming>) -> Option<StatusCode> {
+/// Whether two readers may read the request differently, which is how requests are smuggled past a proxy: not one Host
+/// (RFC 9112 §3.2), or a transfer coding besides chunked (§6.1).
+fn is_ambiguous(request: &Request<Incoming>) -> bool {
     let headers = request.headers();
     let hosts = headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-        return Some(StatusCode::BAD_REQUEST);
-    }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let plain = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if plain && codings.next().is_none() { None } else { Some(StatusCode::NOT_IMPLEMENTED) }
+    hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) || !plain || codings.next().is_some()
 }
 
 /// A request as the router takes it, its body watched.

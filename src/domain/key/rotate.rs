@@ -138,7 +138,11 @@ pub async fn test(service: &Service, now: Timestamp, request_id: &str) -> Result
     let new = set.newest().ok_or_else(|| unsound("there is none"))?;
     let row: Option<Row<PublicKeys>> = service.read(now, PublicKeys::row()).await?;
     let listed = row.and_then(|row| row.record.keys.into_iter().find(|key| key.kid == new.kid()));
-    let listed = listed.ok_or_else(|| unsound("keys#jwks does not list it"))?;
+    let Some(listed) = listed else {
+        // Another rotation may have taken its place since, and its key out of the row.
+        let ours = staged(service, request_id).await?.is_some() || current(service).await?.id == request_id;
+        return Err(if ours { unsound("keys#jwks does not list it") } else { superseded() });
+    };
     let probe = Probe { jti: request_id.to_owned() };
     let token = new.sign(jwt::Kind::Access, &probe).map_err(Refusal::unavailable)?;
     let judged: Result<Probe, _> =
