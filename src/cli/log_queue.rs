@@ -35,6 +35,9 @@ const REST: Duration = Duration::from_millis(2);
 
 /// The target of audit events.
 const AUDIT: &str = "gatemint::audit";
+/// Where `serve` tells of its beginning and its end: a few lines, which find room wherever audit lines do. Nobody may have
+/// read for long when it is asked to stop.
+const LIFE: &str = "gatemint::cli::serve";
 
 /// A line and its place in the order.
 type Numbered = (u64, Vec<u8>);
@@ -255,7 +258,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
         // What this file itself has to tell is told when there is no room for others.
-        let audit = [AUDIT, module_path!()].contains(&metadata.target());
+        let audit = [AUDIT, LIFE, module_path!()].contains(&metadata.target());
         Line { queue: self, audit, text: Vec::new() }
     }
 }

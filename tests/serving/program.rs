@@ -134,7 +134,8 @@ async fn a_log_that_nobody_reads_holds_up_nobody_and_loses_no_audit_line() {
     let log = reading.join().unwrap();
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "lines are whole");
     assert_eq!(log.matches("sign_in_refused").count(), REFUSED, "no audit line is lost");
-    assert!(log.lines().last().unwrap().contains("stopped"), "nor is the end");
+    // Not always the last line: that some were dropped is told when the thread that writes gets to it.
+    assert!(log.lines().any(|line| line.contains(r#""message":"stopped""#)), "nor is the end");
     let kept = log.matches("/healthz").count();
     let told: Vec<serde_json::Value> = log
         .lines()
