@@ -18,6 +18,9 @@ use crate::{
     vault::{SecretVersion, VaultError},
 };
 
+/// How often an emergency begins again when another rotation was faster: each of those can stand in its way once.
+const EMERGENCY_ROUNDS: usize = 32;
+
 /// How the keys are rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -45,7 +48,7 @@ pub struct Rotated {
 /// # Errors
 /// `Conflict`: a key is upcoming already, or another rotation was faster. `Unavailable`.
 pub async fn rotate(service: &Service, pace: Pace, actor: &str) -> Result<Rotated, Refusal> {
-    let mut rounds = 1..ROUNDS;
+    let mut rounds = 1..EMERGENCY_ROUNDS;
     loop {
         match rotate_once(service, pace, actor).await {
             // An emergency stands above a rotation that was faster: it depends on nothing that was there.
