@@ -3,7 +3,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -88,22 +88,23 @@ fn cpu_time(id: &str) -> Duration {
     Duration::from_millis((fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10)
 }
 
+/// A service whose log nobody reads, though its pipe stays open, and the address that it listens on.
+fn unread(mut command: Command, data: &Path) -> (Child, String) {
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut greeting = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
+    let address = greeting.split(" on http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    (child, address)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_reads_holds_up_nobody_and_loses_no_audit_line() {
     const REFUSED: usize = 40;
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let mut child = gatemint()
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(&data)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut greeting = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
-    let url = greeting.split(" on ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let (mut child, address) = unread(gatemint(), &data);
+    let url = format!("http://{address}");
 
     // More lines than a pipe and the queue hold.
     let asking = Asking::at(&url);
@@ -156,19 +157,10 @@ async fn a_log_that_nobody_reads_holds_up_nobody_and_loses_no_audit_line() {
 fn a_log_that_nobody_ever_reads_does_not_keep_the_process_from_ending() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let mut child = gatemint()
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(&data)
-        .env("GATEMINT_LOG", "trace")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut greeting = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
-    let url = greeting.split(" on http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
-    let mut peer = Peer::at(url.parse().unwrap());
+    let mut command = gatemint();
+    command.env("GATEMINT_LOG", "trace");
+    let (mut child, address) = unread(command, &data);
+    let mut peer = Peer::at(address.parse().unwrap());
     for _ in 0..2000 {
         assert_eq!(peer.ask("/healthz").hear().unwrap().0, 200);
     }

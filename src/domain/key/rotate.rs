@@ -62,7 +62,7 @@ pub async fn rotate(service: &Service, pace: Pace, actor: &str) -> Result<Rotate
 
 async fn rotate_once(service: &Service, pace: Pace, actor: &str) -> Result<Rotated, Refusal> {
     let now = service.now();
-    let request_id = format!("{:032x}", u128::from_be_bytes(service.entropy.bytes()));
+    let request_id = new_request_id(service);
     let before = create(service, now, &request_id, pace).await?;
     publish(service, now, &request_id).await?;
     let new = test(service, now, &request_id).await?;
@@ -139,8 +139,8 @@ pub async fn test(service: &Service, now: Timestamp, request_id: &str) -> Result
     let unsound = |what: &str| Refusal::unavailable(format!("the new key was not put to use: {what}"));
     let set = key_set(&version)?;
     let new = set.newest().ok_or_else(|| unsound("there is none"))?;
-    let row: Option<Row<PublicKeys>> = service.read(now, PublicKeys::row()).await?;
-    let listed = row.and_then(|row| row.record.keys.into_iter().find(|key| key.kid == new.kid()));
+    let row = public_row(service, now).await?;
+    let listed = row.record.keys.into_iter().find(|key| key.kid == new.kid());
     let Some(listed) = listed else {
         // Another rotation may have taken its place since, and its key out of the row.
         let ours = staged(service, request_id).await?.is_some() || current(service).await?.id == request_id;
@@ -210,7 +210,7 @@ pub async fn rotate_peppers(service: &Service, pace: Pace, actor: &str) -> Resul
         Pace::Announced => ring.followed(entropy, now)?,
         Pace::AtOnce => ring.replaced(entropy, now)?,
     };
-    let request_id = format!("{:032x}", u128::from_be_bytes(entropy.bytes()));
+    let request_id = new_request_id(service);
     service.vault.stage(name, &request_id, next.render()).await.map_err(outrun)?;
     service.vault.promote(name, &request_id, &current.id).await.map_err(outrun)?;
     service.keys.expire().await;
@@ -240,8 +240,7 @@ pub struct ListedKey {
 /// # Errors
 /// `Unavailable`.
 pub async fn list(service: &Service, now: Timestamp) -> Result<Vec<ListedKey>, Refusal> {
-    let row: Option<Row<PublicKeys>> = service.read(now, PublicKeys::row()).await?;
-    let row = row.ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))?;
+    let row = public_row(service, now).await?;
     Ok(row.record.keys.into_iter().map(|public| ListedKey { state: public.times.state(now), public }).collect())
 }
 
@@ -299,8 +298,7 @@ fn holds(keys: &[PublicKey], kid: &str) -> bool {
 /// Changes the public row; again with the row that won, if another change was faster.
 async fn change_row(service: &Service, now: Timestamp, listing: Listing<'_>) -> Result<(), Refusal> {
     for _ in 0..ROUNDS {
-        let row: Option<Row<PublicKeys>> = service.read(now, PublicKeys::row()).await?;
-        let row = row.ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))?;
+        let row = public_row(service, now).await?;
         let next = listing.after(service, now, &row.record).await?;
         if next == row.record {
             return Ok(());
@@ -326,6 +324,16 @@ fn not_in_turn(times: Timetable) -> Timetable {
 /// A key that signs no more from `now` on, if it signed until then.
 fn stopped(times: Timetable, now: Timestamp) -> Timetable {
     Timetable { signs_until: Some(times.signs_until.unwrap_or(now).min(now)), ..times }
+}
+
+async fn public_row(service: &Service, now: Timestamp) -> Result<Row<PublicKeys>, Refusal> {
+    let row = service.read(now, PublicKeys::row()).await?;
+    row.ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))
+}
+
+/// 32 characters that no request had before: what Secrets Manager takes for one, too.
+fn new_request_id(service: &Service) -> String {
+    format!("{:032x}", u128::from_be_bytes(service.entropy.bytes()))
 }
 
 async fn current(service: &Service) -> Result<SecretVersion, Refusal> {
