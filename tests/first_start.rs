@@ -462,14 +462,16 @@ async fn a_request_whose_client_hangs_up_is_finished_and_audited() {
         // Hashing takes longer than this takes to hang up. One after the other: more at once would be throttled.
         let mut connection = std::net::TcpStream::connect(&address).unwrap();
         connection.write_all(request.as_bytes()).unwrap();
-        connection.shutdown(std::net::Shutdown::Both).unwrap();
+        // Whoever was answered or hung up on already is not connected any more; that is a hang-up too.
+        let _ = connection.shutdown(std::net::Shutdown::Both);
         drop(connection);
         // An answer to the same question comes after the one before was finished: there is one hashing thread at least.
         let form = [("grant_type", "password"), ("username", "admin"), ("password", password.as_str())];
         let answer =
             reqwest::Client::new().post(format!("{}/oauth2/token", serve.url)).form(&form).send().await.unwrap();
         assert!([200, 429].contains(&answer.status().as_u16()));
-        heard = requests(&log()) - tried;
+        // A log line may come after its answer: what is not there yet is heard of next time.
+        heard = requests(&log()).saturating_sub(tried);
     }
     assert!(heard >= HEARD, "{heard} of {tried} hang-ups were heard of");
     assert!(serve.terminate().success());
