@@ -13,6 +13,8 @@ mod limits;
 mod requests;
 // A service whose state is there.
 mod service;
+// The same verdicts as in memory, whatever the history.
+mod verdicts;
 
 use crate::{
     store::conformance::{Backend, Bed},

@@ -13,7 +13,7 @@ struct Moto;
 
 impl Backend for Moto {
     // It does 14 to 40 transactions a second.
-    const RACES: usize = 12;
+    const RACES: usize = 40;
 
     async fn fresh() -> Bed {
         let emulator = Emulator::moto();

@@ -135,8 +135,12 @@ async fn services_whose_clocks_differ_by_a_minute_fork_nothing() {
             let [one, other] = [&services[n % 2], &services[(n + 1) % 2]];
             let next = one.refresh(&token).await.tokens();
             assert_eq!(generation(&next.refresh), u32::try_from(n).unwrap());
-            let me = other.v1(Method::GET, "/v1/me", &next.access, None).await;
-            assert_eq!(me.status, StatusCode::OK, "the other knows its access token: {}", me.text);
+            // A token from the future is not good yet at who is behind (`nbf`); that fails closed, and passes.
+            let not_yet = one.clock.now() > other.clock.now();
+            for (service, good) in [(one, true), (other, !not_yet)] {
+                let me = service.v1(Method::GET, "/v1/me", &next.access, None).await;
+                assert_eq!(me.status == StatusCode::OK, good, "{}", me.text);
+            }
             token = next.refresh;
             refreshes += 1;
         }
@@ -201,7 +205,7 @@ async fn each_operation_makes_the_requests_that_the_design_allows() {
     assert_eq!(test.form("/oauth2/introspect", &introspect).await.json["active"], true);
     count("introspect an access token", (2, 0));
     assert_eq!(test.v1(Method::GET, "/v1/me", &tokens.access, None).await.status, StatusCode::OK);
-    count("verify an account's access token", (2, 0));
+    count("verify an account's access token", (1, 0));
     for path in ["/.well-known/jwks.json", "/.well-known/openid-configuration", "/healthz"] {
         test.v1(Method::GET, path, "", None).await;
     }
