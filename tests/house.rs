@@ -137,7 +137,7 @@ const AREAS: &[Area] = &[
     Area { files: "src/store", may_name: &["clock", "entropy", "metric", "store"], may_use: &[] },
     Area {
         files: "src/vault/secrets_manager",
-        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::secret::Secret"],
+        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::same_secret", "domain::secret::Secret"],
         may_use: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
     },
     Area {
