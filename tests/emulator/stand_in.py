@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import threading
+import time
 import uuid
 
 import botocore.session
@@ -157,9 +158,10 @@ def a_secret_is_referred_to_by_its_arn():
 
 
 def a_rotation_calls_its_function():
-    """RotateSecret calls the function four times, and a RotationSchedule calls RotateSecret; ministack's RotateSecret
+    """RotateSecret makes a version without a value and calls the function four times about it; one that did not come to its
+    end is tried again by the next call, which is refused; a RotationSchedule calls RotateSecret. ministack's RotateSecret
     copies the current value and calls nobody, and it has no RotationSchedule."""
-    without_a_function = secretsmanager._rotate_secret
+    without_a_function, refusal = secretsmanager._rotate_secret, secretsmanager.error_response_json
 
     def rotate(request):
         _, secret = secretsmanager._resolve(request.get("SecretId"))
@@ -168,23 +170,31 @@ def a_rotation_calls_its_function():
             return without_a_function(request)
         rules = request.get("RotationRules") or secret.get("RotationRules")
         secret.update(RotationLambdaARN=function, RotationEnabled=True, RotationRules=rules)
-        token = request.get("ClientRequestToken") or str(uuid.uuid4())
+        versions = secret["Versions"]
+        begun = [one for one, version in versions.items() if "AWSPENDING" in version["Stages"] and "AWSCURRENT" not in version["Stages"]]
+        token = begun[0] if begun else request.get("ClientRequestToken") or str(uuid.uuid4())
+        if not begun:
+            for version in versions.values():
+                version["Stages"] = [stage for stage in version["Stages"] if stage != "AWSPENDING"]
+            versions[token] = {"SecretString": None, "SecretBinary": None, "CreatedDate": int(time.time()), "Stages": ["AWSPENDING"]}
 
         def steps(client):
             for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
                 event = {"Step": step, "SecretId": secret["ARN"], "ClientRequestToken": token}
                 answer = client.invoke(FunctionName=function, Payload=json.dumps(event))
                 if answer.get("FunctionError"):
-                    print(f"rotation: {step} failed: {answer['Payload'].read().decode()}", flush=True)
+                    print(f"rotation {token} failed at {step}: {answer['Payload'].read().decode()}", flush=True)
                     return
+            print(f"rotation {token} came to its end", flush=True)
 
         if request.get("RotateImmediately", True):
             in_background("lambda", steps)
+        if begun:
+            return refusal("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.", 400)
         return secretsmanager.json_response({"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token})
 
     def schedule(logical_id, properties, stack):
-        names = {"SecretId": "SecretId", "RotationLambdaARN": "RotationLambdaARN", "RotationRules": "RotationRules"}
-        request = {name: properties[key] for name, key in names.items() if key in properties}
+        request = {name: properties[name] for name in ("SecretId", "RotationLambdaARN", "RotationRules") if name in properties}
         answer = rotate({**request, "RotateImmediately": properties.get("RotateImmediatelyOnUpdate", True)})
         if answer[0] >= 400:
             raise ValueError(f"{logical_id}: {answer[2]!r}")
