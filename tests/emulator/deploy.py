@@ -110,32 +110,31 @@ class Emulator:
             print(f"--- what the emulator printed last\n{self.printed()[-8000:]}---", file=sys.stderr)
         self.home.cleanup()
 
-    def deploy(self, stack, template, bootstrap=None, parameters=None, seconds=120):
+    def deploy(self, stack, template, bootstrap=None, parameters=None):
         """Makes a stack of a template file, unchanged but for the place of the code, and returns its outputs."""
-        text = Path(template).read_text()
         if bootstrap:
             s3 = self.client("s3")
             s3.create_bucket(Bucket="code")
             s3.put_object(Bucket="code", Key=f"{stack}.zip", Body=package(bootstrap))
-            # As `sam package` does, which puts an address in the place of a directory.
-            text, places = re.subn(r"^( *CodeUri:) \S+$", rf"\1 s3://code/{stack}.zip", text, flags=re.MULTILINE)
-            assert places == 1, f"{places} places of code in {template}"
         formation = self.client("cloudformation")
-        formation.create_stack(
-            StackName=stack,
-            TemplateBody=text,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
-            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-        )
-        deadline = time.monotonic() + seconds
-        while True:
-            found = formation.describe_stacks(StackName=stack)["Stacks"][0]
-            if found["StackStatus"] != "CREATE_IN_PROGRESS":
-                break
-            assert time.monotonic() < deadline, f"{stack} is not there after {seconds} s"
-            time.sleep(0.05)
-        assert found["StackStatus"] == "CREATE_COMPLETE", f"{found['StackStatus']}: {found.get('StackStatusReason')}\n{self.printed()}"
+        formation.create_stack(**request(stack, template, bootstrap, parameters))
+        found = self.settled(stack, "CREATE_COMPLETE")
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+    def update(self, stack, template, parameters):
+        """Deploys a stack of functions again, with other parameters."""
+        self.client("cloudformation").update_stack(**request(stack, template, True, parameters))
+        self.settled(stack, "UPDATE_COMPLETE")
+
+    def settled(self, stack, wanted, seconds=120):
+        """The stack, once nothing goes on in it; fails if it has not become what was wanted."""
+        formation = self.client("cloudformation")
+        deadline = time.monotonic() + seconds
+        while "IN_PROGRESS" in (found := formation.describe_stacks(StackName=stack)["Stacks"][0])["StackStatus"]:
+            assert time.monotonic() < deadline, f"{stack} is not {wanted} after {seconds} s"
+            time.sleep(0.05)
+        assert found["StackStatus"] == wanted, f"{stack}: {found['StackStatus']}: {found.get('StackStatusReason')}\n{self.printed()}"
+        return found
 
     def resources(self, stack):
         """What a stack is made of: logical names to physical ones."""
@@ -145,6 +144,21 @@ class Emulator:
     def url(self, api):
         """Where the emulator answers for an API: by its id as the host's name."""
         return f"http://{api}.execute-api.localhost:{self.port}"
+
+
+def request(stack, template, has_code, parameters):
+    """What CloudFormation is asked for."""
+    text = Path(template).read_text()
+    if has_code:
+        # As `sam package` does, which puts an address in the place of a directory.
+        text, places = re.subn(r"^( *CodeUri:) \S+$", rf"\1 s3://code/{stack}.zip", text, flags=re.MULTILINE)
+        assert places == 1, f"{places} places of code in {template}"
+    return {
+        "StackName": stack,
+        "TemplateBody": text,
+        "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
 
 
 def package(bootstrap):

@@ -61,21 +61,11 @@ class Deployed:
         """Makes a user and returns the password."""
         return json.loads(self.command("user", "create", name, "--generate", "--json"))["password"]
 
-    def keys(self):
-        """The signing keys, as the operator sees them."""
-        listed = json.loads(self.command("key", "list", "--json"))
-        return listed
-
     # ---- A caller ----
 
     def curl(self, path, *arguments):
         """What curl gets from the API, or from a whole URL."""
-        url = path if path.startswith("http") else self.url + path
-        command = ["curl", "-sS", "--max-time", "40", "--path-as-is", "-w", "\n%{http_code}", *arguments, url]
-        done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-        check(done.returncode == 0, f"curl {path} ended with {done.returncode}: {done.stderr}")
-        body, _, status = done.stdout.rpartition("\n")
-        return Answer(int(status), None, body)
+        return curl(path if path.startswith("http") else self.url + path, *arguments)
 
     def form(self, path, **fields):
         fields = {"client_id": "gatemint", **fields}
@@ -162,6 +152,14 @@ class Deployed:
             check(time.monotonic() < deadline, f"no rotation ended within {seconds} s")
             time.sleep(0.05)
         return ended[before]
+
+
+def curl(url, *arguments):
+    command = ["curl", "-sS", "--max-time", "40", "--path-as-is", "-w", "\n%{http_code}", *arguments, url]
+    done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    check(done.returncode == 0, f"curl {url} ended with {done.returncode}: {done.stderr}")
+    body, _, status = done.stdout.rpartition("\n")
+    return Answer(int(status), None, body)
 
 
 def answered(answer, status, what):

@@ -7,9 +7,10 @@ import base64
 import json
 import re
 import threading
+import time
 from urllib.parse import urlencode
 
-from deployed import Deployed, Emulator, answered
+from deployed import BOOTSTRAP, Deployed, Emulator, answered, curl
 from stack_rights import every_right_is_needed
 from support import ROOT, check, counted, decoded, equal, gatemint, temporary_directory
 
@@ -29,7 +30,53 @@ def main():
         the_authorizer(stack)
         finish_rotation = every_right_is_needed(stack)
         a_rotation_under_load(stack, finish_rotation)
+        a_stack_with_parameters(emulator)
         check("panicked" not in emulator.printed(), "a function panicked")
+
+
+PARAMETERS = {
+    "Issuer": "https://auth.example.org",
+    "SigningAlgorithm": "EdDSA",
+    "CorsOrigins": "https://app.example.org",
+    "TokenMemory": "512",
+    "TokenReservedConcurrency": "40",
+    "TableDeletionProtection": "true",
+    "Alarms": "on",
+    "AlarmTopic": "arn:aws:sns:us-east-1:000000000000:operators",
+}
+
+
+def a_stack_with_parameters(emulator):
+    """A second stack, with what can be chosen: made, updated, deleted; its state outlives it, and no update touches it."""
+    outputs = emulator.deploy("other", ROOT / "template.yaml", BOOTSTRAP, PARAMETERS)
+    url, names = emulator.url(outputs["ApiId"]), emulator.resources("other")
+    equal(outputs["Issuer"], PARAMETERS["Issuer"], "the issuer that was chosen")
+    deadline = time.monotonic() + 60
+    while (keys := curl(f"{url}/.well-known/jwks.json")).status != 200:
+        check(time.monotonic() < deadline, f"the first rotation of a second stack: {keys.body}")
+        time.sleep(0.2)
+    equal([key["alg"] for key in keys.json()["keys"]], ["EdDSA"], "the algorithm that was chosen")
+    equal(curl(f"{url}/.well-known/openid-configuration").json()["issuer"], PARAMETERS["Issuer"], "the issuer, as discovery says it")
+    preflight = ["-i", "-X", "OPTIONS", "-H", "Origin: https://app.example.org", "-H", "Access-Control-Request-Method: GET"]
+    allowed = curl(f"{url}/v1/me", *preflight).body.lower()
+    check("access-control-allow-origin: https://app.example.org" in allowed, f"a page of the chosen origin may ask: {allowed}")
+    alarms = emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 5, "whom the alarms tell")
+
+    secrets = emulator.client("secretsmanager")
+    versions = lambda: [secrets.get_secret_value(SecretId=names[name])["VersionId"] for name in ("SigningSecret", "RefreshSecret")]  # noqa: E731
+    before = versions()
+    emulator.update("other", ROOT / "template.yaml", {**PARAMETERS, "RequestsPerSecond": "7", "TokenMemory": "2048", "Alarms": "off"})
+    equal(versions(), before, "the versions of the secrets after an update")
+    equal(emulator.client("cloudwatch").describe_alarms()["MetricAlarms"], [], "the alarms, switched off")
+    emulator.client("cloudformation").delete_stack(StackName="other")
+    deadline = time.monotonic() + 60
+    while any(one["FunctionName"].startswith("other-") for one in emulator.client("lambda").list_functions()["Functions"]):
+        check(time.monotonic() < deadline, "the second stack is not deleted")
+        time.sleep(0.1)
+    equal(versions(), before, "the secrets after the stack was deleted")
+    check(names["Table"] in emulator.client("dynamodb").list_tables()["TableNames"], "the table outlives the stack")
+    counted(f"{len(PARAMETERS)} parameters of a second stack, which was made, updated and deleted; table and 2 secrets are left")
 
 
 def first_keys(stack):
