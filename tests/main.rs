@@ -28,6 +28,9 @@ mod dynamodb_moto;
 mod vault;
 // Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.
 mod accounts;
+// One state in the cloud: what `serve`, the functions and the commands do with it together.
+#[cfg(feature = "aws")]
+mod two_doors;
 // The first start: several at once, what it prints, where it listens, how it ends.
 mod first_start;
 // A process that is killed loses nothing that it acknowledged, from its first start on.
