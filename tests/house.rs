@@ -130,7 +130,7 @@ const AREAS: &[Area] = &[
     Area {
         files: "src/store/dynamodb",
         may_name: &["clock", "entropy", "store"],
-        may_use: &["aws_sdk_*", "aws_smithy_*"],
+        may_use: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
     },
     Area { files: "src/store", may_name: &["clock", "entropy", "metric", "store"], may_use: &[] },
     Area {

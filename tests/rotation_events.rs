@@ -1,5 +1,5 @@
-//! Rotations as Secrets Manager asks for them: the four steps as events, on secrets in an emulator of it; from an empty
-//! secret on, stopped after each, two at once, and with Secrets Manager away.
+//! Rotations as Secrets Manager asks for them: the four steps as events, on secrets and a table in an emulator; from an
+//! empty secret on, stopped after each, two at once, and with Secrets Manager away.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use gatemint::{
     },
     http::Options,
     lambda::rotation,
-    store::Row,
+    store::{DynamoStore, Row},
     vault::SecretsManagerVault,
 };
 use serde_json::json;
@@ -28,6 +28,7 @@ use crate::{
         ISSUER, TestService,
         emulator::Emulator,
         fault_proxy::{Fault, Proxy},
+        watched::{self, WatchedStore},
     },
 };
 
@@ -35,8 +36,8 @@ const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecr
 const EMPTY: &str = r#"{"gatemint":"empty"}"#;
 const PEPPER: &str = r#"{"v":1,"id":1,"secret":"a-pepper-as-GenerateSecretString-makes-it"}"#;
 
-/// A stack as it is deployed: an empty signing secret, a pepper, and no public row. Its service reaches Secrets Manager
-/// through a proxy.
+/// A stack as it is deployed: an empty signing secret, a pepper, and an empty table. Its service reaches Secrets Manager
+/// through a proxy, and the table directly.
 struct Stack {
     service: TestService,
     proxy: Proxy,
@@ -62,7 +63,9 @@ impl Stack {
         let made = client.create_secret().name(&secret).secret_string(signing).send().await.unwrap();
         let ring = vault.id_of(PepperRing::SECRET);
         client.create_secret().name(ring).secret_string(peppers).send().await.unwrap();
-        let service = TestService::on(Arc::new(vault), Policy::new(ISSUER), &Options::default());
+        let table = DynamoStore::new(&emulator.config(), emulator.table().await);
+        let store = WatchedStore::around(Arc::new(table));
+        let service = TestService::unfilled(store, Arc::new(vault), Policy::new(ISSUER), &Options::default());
         Self { service, proxy, client, secret, arn: made.arn.unwrap() }
     }
 
@@ -436,6 +439,47 @@ async fn without_secrets_manager_a_start_is_a_503_and_what_has_started_goes_on()
             refresh = stack.service.refresh(&refresh).await.tokens().refresh;
             stack.proxy.heal();
         }
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_no_step_goes_ahead_of_the_public_row() {
+    for first in [true, false] {
+        let stack = Stack::new().await;
+        if !first {
+            stack.rotate(&token(1)).await;
+            stack.service.clock.advance(Duration::from_hours(30 * 24));
+        }
+        let store = &stack.service.store;
+        stack.step("createSecret", &token(2)).await.unwrap();
+        let before = stack.current().await;
+        for fault in [watched::Fault::Refused, watched::Fault::LostReply] {
+            store.fail([Some(fault)]);
+            assert!(stack.step("setSecret", &token(2)).await.is_err());
+            if fault == watched::Fault::Refused {
+                assert!(stack.step("testSecret", &token(2)).await.is_err());
+                assert!(stack.step("finishSecret", &token(2)).await.unwrap_err().contains("not published yet"));
+            }
+        }
+        store.set_away(true);
+        for step in STEPS[1..].iter() {
+            assert!(stack.step(step, &token(2)).await.is_err(), "{step}");
+        }
+        assert_eq!(stack.current().await, before, "nothing is promoted that the row may not list");
+        store.set_away(false);
+        stack.rotate(&token(2)).await;
+        // Promoted, and the row not yet brought in line: what is there covers both, and the step may be repeated.
+        stack.service.clock.advance(Duration::from_hours(31 * 24));
+        for step in &STEPS[..3] {
+            stack.step(step, &token(3)).await.unwrap();
+        }
+        store.fail([Some(watched::Fault::Refused)]);
+        assert!(stack.step("finishSecret", &token(3)).await.is_err());
+        assert_eq!(stack.current().await.1, token(3));
+        assert!(stack.signs().await);
+        stack.step("finishSecret", &token(3)).await.unwrap();
+        let (public, private) = stack.kids().await;
+        assert_eq!(public, private);
     }
 }
 

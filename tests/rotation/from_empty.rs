@@ -6,6 +6,7 @@ use gatemint::{
 };
 
 use super::*;
+use crate::support::watched::WatchedStore;
 
 const EMPTY: &str = "{ \"gatemint\": \"empty\" }";
 
@@ -34,7 +35,8 @@ async fn take(service: &Service, step: Step, id: &str) -> Result<(), gatemint::d
 async fn new_stack() -> TestService {
     let vault = MemoryVault::new();
     vault.create(KeySet::SECRET, gatemint::domain::Secret::new(EMPTY.into())).await.unwrap();
-    TestService::on(Arc::new(vault), policy(Algorithm::ES256), &Options::default())
+    let policy = policy(Algorithm::ES256);
+    TestService::unfilled(WatchedStore::default(), Arc::new(vault), policy, &Options::default())
 }
 
 #[tokio::test]

@@ -85,15 +85,20 @@ impl TestService {
 
     /// With a policy and options.
     pub(crate) async fn with(policy: Policy, options: Options) -> Self {
-        let service = Self::on(Arc::new(MemoryVault::new()), policy, &options);
+        Self::on(WatchedStore::default(), policy, options).await
+    }
+
+    /// On a store of the test's own.
+    pub(crate) async fn on(store: WatchedStore, policy: Policy, options: Options) -> Self {
+        let service = Self::unfilled(store, Arc::new(MemoryVault::new()), policy, &options);
         birth::make_keys(&service.service).await.unwrap();
         service
     }
 
-    /// On a vault as it is: nothing is made there.
-    pub(crate) fn on(vault: Arc<dyn Vault>, policy: Policy, options: &Options) -> Self {
+    /// On a store and a vault as they are: no keys are made there.
+    pub(crate) fn unfilled(store: WatchedStore, vault: Arc<dyn Vault>, policy: Policy, options: &Options) -> Self {
         let clock = Arc::new(ManualClock::at(1_800_000_000));
-        let store = Arc::new(WatchedStore::default());
+        let store = Arc::new(store);
         let service = Self::start(&store, &vault, &clock, policy);
         let router = router(service.clone(), Function::Http, options);
         Self { service, clock, store, vault, router, secrets: Mutex::default() }
@@ -117,6 +122,16 @@ impl TestService {
     /// Another process beside this one, with a memory and perhaps a policy of its own.
     pub(crate) fn beside(&self, policy: Policy) -> Arc<Service> {
         Self::start(&self.store, &self.vault, &self.clock, policy)
+    }
+
+    /// Another process on the same state, whose clock is its own.
+    #[cfg(feature = "aws")]
+    pub(crate) fn elsewhere(&self, clock: ManualClock) -> Self {
+        let clock = Arc::new(clock);
+        let service = Self::start(&self.store, &self.vault, &clock, self.service.policy.clone());
+        let router = router(service.clone(), Function::Http, &Options::default());
+        let (store, vault) = (self.store.clone(), self.vault.clone());
+        Self { service, clock, store, vault, router, secrets: Mutex::default() }
     }
 
     /// Makes a user with [`PASSWORD`].
