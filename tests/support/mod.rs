@@ -1,6 +1,8 @@
 //! What the tests share: a service in memory with a clock that the test moves, and ways to ask it.
 
 pub(crate) mod asking;
+#[cfg(feature = "aws")]
+pub(crate) mod emulator;
 pub(crate) mod process;
 pub(crate) mod runtime_api;
 pub(crate) mod watched;
