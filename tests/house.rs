@@ -87,13 +87,14 @@ const AREAS: &[Area] = &[
     },
     Area {
         files: "src/lambda",
-        may_name: &["clock", "domain", "entropy", "http", "lambda", "settings", "store", "vault", "wiring"],
+        may_name: &["clock", "domain", "entropy", "http", "lambda", "metric", "settings", "store", "vault", "wiring"],
         may_use: &[
             "axum",
             "http",
             "http_body_util",
             "lambda_http",
             "lambda_runtime",
+            "metrics",
             "std::env",
             "tower",
             "tracing_subscriber",
@@ -137,7 +138,7 @@ const AREAS: &[Area] = &[
     Area { files: "src/store", may_name: &["clock", "entropy", "metric", "store"], may_use: &[] },
     Area {
         files: "src/vault/secrets_manager",
-        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::secret::Secret"],
+        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::same_secret", "domain::secret::Secret"],
         may_use: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
     },
     Area {

@@ -10,6 +10,8 @@ pub enum Function {
     Http(http::Function),
     /// May this request pass? Asked by an HTTP API.
     Authorizer,
+    /// The next keys: Secrets Manager asks for a rotation, step by step.
+    RotateKeys,
     /// Every kind of event and every route, for a local run.
     All,
 }
@@ -17,6 +19,7 @@ pub enum Function {
 /// What a local run is: every event kind, told apart by its shape.
 const ALL: &str = "all";
 const AUTHORIZER: &str = "authorizer";
+const ROTATE_KEYS: &str = "rotate-keys";
 
 /// Why this is no function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +43,14 @@ pub enum NoFunction {
 
 fn names() -> String {
     let http = http::Function::ALL.map(|(_, name)| name);
-    [&http[..], &[AUTHORIZER]].concat().join(", ")
+    [&http[..], &[AUTHORIZER, ROTATE_KEYS]].concat().join(", ")
 }
 
 impl Function {
     fn parse(name: &str) -> Option<Self> {
         match name {
             AUTHORIZER => Some(Self::Authorizer),
+            ROTATE_KEYS => Some(Self::RotateKeys),
             ALL => Some(Self::All),
             _ => name.parse().ok().map(Self::Http),
         }
@@ -57,6 +61,7 @@ impl Function {
         match self {
             Self::Http(function) => function.name(),
             Self::Authorizer => AUTHORIZER,
+            Self::RotateKeys => ROTATE_KEYS,
             Self::All => ALL,
         }
     }
@@ -66,7 +71,7 @@ impl Function {
         match self {
             Self::Http(function) => Some(function),
             Self::All => Some(http::Function::Http),
-            Self::Authorizer => None,
+            Self::Authorizer | Self::RotateKeys => None,
         }
     }
 
@@ -75,17 +80,23 @@ impl Function {
         match self {
             Self::Http(_) => &[Kind::Http],
             Self::Authorizer => &[Kind::Authorizer],
-            Self::All => &[Kind::Http, Kind::Authorizer],
+            Self::RotateKeys => &[Kind::Rotation],
+            Self::All => &[Kind::Http, Kind::Authorizer, Kind::Rotation],
         }
     }
 
-    /// Whether it reads the vault: only who signs, or judges refresh tokens, does. The others get no client for it, and
-    /// need no right to it.
-    pub(super) fn reads_vault(self) -> bool {
+    /// Whether it uses the vault: only who signs, judges refresh tokens or rotates keys does. The others get no client for
+    /// it, and need no right to it.
+    pub(super) fn uses_vault(self) -> bool {
         match self {
-            Self::Http(http::Function::Token | http::Function::Http) | Self::All => true,
+            Self::Http(http::Function::Token | http::Function::Http) | Self::RotateKeys | Self::All => true,
             Self::Http(http::Function::Discovery | http::Function::Admin) | Self::Authorizer => false,
         }
+    }
+
+    /// Whether it uses keys from memory, which are then read at init. A rotation reads what is there when it is asked.
+    pub(super) fn keeps_keys(self) -> bool {
+        self != Self::RotateKeys
     }
 }
 
@@ -124,6 +135,7 @@ mod tests {
         assert_eq!(resolve(None, Some("admin"), deployed), Ok(Function::Http(Routes::Admin)));
         assert_eq!(resolve(Some(""), Some("discovery"), None), Ok(Function::Http(Routes::Discovery)));
         assert_eq!(resolve(Some("authorizer"), None, deployed), Ok(Function::Authorizer));
+        assert_eq!(resolve(None, Some("rotate-keys"), deployed), Ok(Function::RotateKeys));
     }
 
     #[test]
@@ -147,7 +159,7 @@ mod tests {
         assert_eq!(
             refused,
             "GATEMINT_FUNCTION names an unknown function `tokens`; the known ones are token, discovery, admin, http, \
-             authorizer, all"
+             authorizer, rotate-keys, all"
         );
         assert!(resolve(None, Some("HTTP"), None).unwrap_err().to_string().starts_with("_HANDLER names"));
     }
@@ -155,7 +167,7 @@ mod tests {
     #[test]
     fn every_function_is_found_by_its_name_and_answers_something() {
         let all = Routes::ALL.map(|(function, _)| Function::Http(function));
-        for function in all.into_iter().chain([Function::Authorizer, Function::All]) {
+        for function in all.into_iter().chain([Function::Authorizer, Function::RotateKeys, Function::All]) {
             assert_eq!(Function::parse(function.name()), Some(function));
             assert!(!function.answers().is_empty());
             assert_eq!(function.routes().is_some(), function.answers().contains(&Kind::Http));

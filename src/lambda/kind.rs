@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::rotation::is_rotation;
+
 /// The kinds of events that some function answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -9,6 +11,8 @@ pub(super) enum Kind {
     Http,
     /// The question of an HTTP API whether a request may pass, payload format 2.0.
     Authorizer,
+    /// One step of a rotation, asked for by Secrets Manager.
+    Rotation,
 }
 
 impl Kind {
@@ -29,14 +33,15 @@ impl Kind {
         if is("version", "2.0") && (has("rawPath") || has("routeKey")) {
             return Ok(Self::Http);
         }
+        if is_rotation(event) {
+            return Ok(Self::Rotation);
+        }
         Err(if has("httpMethod") {
             "an event of payload format 1.0 or of a load balancer"
         } else if has("Records") {
             "an event of a queue, a stream or a bucket"
         } else if has("detail-type") {
             "an EventBridge or schedule event"
-        } else if has("SecretId") && has("Step") {
-            "a Secrets Manager rotation event"
         } else {
             "an event of a shape that gatemint does not know"
         })
@@ -47,6 +52,7 @@ impl Kind {
         match self {
             Self::Http => "a request of an HTTP API or of a function URL, payload format 2.0",
             Self::Authorizer => "an authorizer event of an HTTP API, payload format 2.0",
+            Self::Rotation => "a rotation event of Secrets Manager",
         }
     }
 }
@@ -63,6 +69,8 @@ mod tests {
         assert_eq!(Kind::of(&http), Ok(Kind::Http));
         let authorizer = json!({ "version": "2.0", "type": "REQUEST", "routeArn": "a", "rawPath": "/" });
         assert_eq!(Kind::of(&authorizer), Ok(Kind::Authorizer));
+        let rotation = json!({ "SecretId": "a", "ClientRequestToken": "b", "Step": "createSecret" });
+        assert_eq!(Kind::of(&rotation), Ok(Kind::Rotation));
     }
 
     #[test]
@@ -73,7 +81,6 @@ mod tests {
         assert!(named(json!({ "version": "1.0", "routeArn": "a", "rawPath": "/" })).contains("authorizer"));
         assert!(named(json!({ "type": "TOKEN", "authorizationToken": "a", "methodArn": "a" })).contains("authorizer"));
         assert!(named(json!({ "detail-type": "Scheduled Event" })).contains("schedule"));
-        assert!(named(json!({ "SecretId": "a", "Step": "createSecret" })).contains("rotation"));
         assert!(named(json!({ "Records": [] })).contains("queue"));
         for event in [json!(null), json!([]), json!(1), json!("a"), json!({}), json!({ "version": "2.0" })] {
             named(event);

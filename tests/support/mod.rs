@@ -3,6 +3,8 @@
 pub(crate) mod asking;
 #[cfg(feature = "aws")]
 pub(crate) mod emulator;
+#[cfg(feature = "aws")]
+pub(crate) mod fault_proxy;
 pub(crate) mod process;
 pub(crate) mod runtime_api;
 pub(crate) mod watched;
