@@ -1,7 +1,7 @@
 //! Log lines for CloudWatch: one flat JSON object each, on standard output. A line that belongs to an invocation has its
 //! `requestId`, under the name that Lambda's own lines give it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{

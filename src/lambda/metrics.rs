@@ -186,9 +186,9 @@ impl Measurements {
                 }
             };
             if labels.is_empty() {
-                plain.push((name, value))
+                plain.push((name, value));
             } else {
-                labelled.entry(labels).or_default().push((name, value))
+                labelled.entry(labels).or_default().push((name, value));
             }
         }
         let mut lines = Vec::new();
