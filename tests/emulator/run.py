@@ -69,7 +69,7 @@ def start(kind, environment, home):
         }
         command = [environment / "bin" / "ministack"]
     else:
-        command = [environment / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(port)]
+        command = [environment / "bin" / "python", Path(__file__).with_name("moto_in_turn.py"), str(port)]
     log = home / "log"
     with open(log, "wb") as output:
         process = subprocess.Popen(

@@ -26,6 +26,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::{AbortHandle, JoinSet},
 };
 
@@ -100,6 +101,8 @@ struct Desk {
     /// Operation (`*` for any), how many more times, and what happens. The first that fits is used.
     faults: Mutex<Vec<(String, usize, Fault)>>,
     away: AtomicBool,
+    /// Told when a late request was answered.
+    late: Notify,
 }
 
 impl Proxy {
@@ -113,6 +116,7 @@ impl Proxy {
             counts: Mutex::default(),
             faults: Mutex::default(),
             away: AtomicBool::new(false),
+            late: Notify::new(),
         });
         let listening = tokio::spawn(listen(listener, Arc::clone(&desk))).abort_handle();
         Self { address, desk, listening }
@@ -131,6 +135,11 @@ impl Proxy {
     /// Closes every connection as it comes, or answers again.
     pub(crate) fn set_away(&self, away: bool) {
         self.desk.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Waits until a [`Fault::LateRequest`] has arrived and was answered.
+    pub(crate) async fn late_request_arrived(&self) {
+        self.desk.late.notified().await;
     }
 
     /// Forgets every fault.
@@ -204,7 +213,17 @@ async fn pass(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Answer, io:
             tokio::time::sleep(time).await;
             answer
         }
-        Some(Fault::LateRequest(time)) => forward(body, time).await,
+        Some(Fault::LateRequest(time)) => {
+            let (desk, late) = (Arc::clone(&desk), forward(body, time));
+            // Waited for even if the caller goes away.
+            tokio::spawn(async move {
+                let answer = late.await;
+                desk.late.notify_one();
+                answer
+            })
+            .await
+            .map_err(io::Error::other)?
+        }
         Some(Fault::Unprocessed(number)) => {
             let (rest, left) = leave_unprocessed(&body, number);
             let reply = forward(rest, Duration::ZERO).await.map_err(io::Error::other)?.map_err(io::Error::other)?;

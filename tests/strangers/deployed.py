@@ -1,0 +1,167 @@
+"""template.yaml in an emulator of AWS, unchanged, with IAM in force, as its users and operators see it."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from support import BIN, ENVIRONMENT, ROOT, Answer, check, equal
+
+sys.path.insert(0, str(ROOT / "tests" / "emulator"))
+
+from deploy import Emulator  # noqa: E402
+
+BOOTSTRAP = Path(BIN).with_name("gatemint-lambda")
+# Roles, and the functions that have them: the template's names.
+FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Admin": "admin", "Authorizer": "authorizer", "RotateKeys": "rotate-keys"}
+
+
+class Deployed:
+    """A stack `gatemint` and, with one route that its authorizer guards, a stack `guarded`."""
+
+    def __init__(self, emulator: Emulator):
+        self.emulator = emulator
+        self.outputs = emulator.deploy("gatemint", ROOT / "template.yaml", BOOTSTRAP)
+        self.names = emulator.resources("gatemint")
+        self.url = emulator.url(self.outputs["ApiId"])
+        # As an operator pastes it, with the rights that he has.
+        shown = dict(setting.split("=", 1) for setting in self.outputs["Settings"].removeprefix("export ").split())
+        self.operator = {**ENVIRONMENT, **emulator.owner, **shown, "PATH": f"{Path(BIN).parent}{os.pathsep}{os.environ['PATH']}"}
+        guarded = emulator.deploy("guarded", ROOT / "tests" / "emulator" / "guarded.yaml", parameters={"Gatemint": "gatemint"})
+        self.guarded_url = f"{emulator.url(guarded['ApiId'])}/guarded"
+        self.secrets, self.functions, self.iam = (emulator.client(service) for service in ("secretsmanager", "lambda", "iam"))
+
+    # ---- An operator ----
+
+    def command(self, *arguments, stdin=""):
+        """The command line, on table and secrets themselves."""
+        done = subprocess.run(
+            [BIN, *arguments], input=stdin, env=self.operator, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        check(done.returncode == 0, f"gatemint {' '.join(arguments)} ended with {done.returncode}: {done.stderr}{done.stdout}")
+        return done.stdout
+
+    def pasted(self, *commands):
+        """Lines in one shell, as the outputs of the stack have them, but for the place where the API answers here."""
+        script = "\n".join(commands).replace(self.outputs["Url"], self.url)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], env=self.operator, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+        check(done.returncode == 0, f"{script}\nended with {done.returncode}: {done.stderr}{done.stdout}")
+        return done.stdout
+
+    def user(self, name):
+        """Makes a user and returns the password."""
+        return json.loads(self.command("user", "create", name, "--generate", "--json"))["password"]
+
+    # ---- A caller ----
+
+    def curl(self, path, *arguments):
+        """What curl gets from the API, or from a whole URL."""
+        return curl(path if path.startswith("http") else self.url + path, *arguments)
+
+    def form(self, path, **fields):
+        fields = {"client_id": "gatemint", **fields}
+        return self.curl(path, *(part for name, value in fields.items() for part in ("--data-urlencode", f"{name}={value}")))
+
+    def password_grant(self, username, password, **more):
+        return self.form("/oauth2/token", grant_type="password", username=username, password=password, **more)
+
+    def refresh(self, token):
+        return self.form("/oauth2/token", grant_type="refresh_token", refresh_token=token)
+
+    def introspect(self, token):
+        """Whether the service says that a token stands."""
+        answer = self.form("/oauth2/introspect", token=token)
+        answered(answer, 200, "an introspection")
+        return answer.json()["active"]
+
+    def guarded(self, token=None):
+        """What the other stack's route answers."""
+        return self.curl(self.guarded_url, *(["-H", f"Authorization: Bearer {token}"] if token else []))
+
+    def at_once(self, forms, path="/oauth2/token"):
+        """Sends forms from as many connections at the same moment. Returns status and body of each."""
+        start = threading.Barrier(len(forms))
+        host = self.url.removeprefix("http://")
+
+        def send(form):
+            connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=60)
+            with contextlib.closing(connection):
+                connection.connect()
+                start.wait(30)
+                connection.request("POST", path, form, {"Host": host, "Content-Type": "application/x-www-form-urlencoded"})
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+
+        with ThreadPoolExecutor(len(forms)) as pool:
+            return list(pool.map(send, forms))
+
+    # ---- Behind the scenes ----
+
+    def processes(self, function):
+        """The processes that are a function of this stack now."""
+        wanted = {f"GATEMINT_FUNCTION={function}".encode(), f"AWS_ENDPOINT_URL={self.emulator.endpoint}".encode()}
+        found = set()
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if process.name.isdigit() and wanted <= set((process / "environ").read_bytes().split(b"\0")):
+                    found.add(int(process.name))
+        return found
+
+    def start_afresh(self, logical):
+        """Ends a function's processes, and what they remember with them, as a new version of it would."""
+        self.functions.update_function_configuration(FunctionName=self.names[logical], Description=f"afresh {time.monotonic_ns()}")
+        deadline = time.monotonic() + 20
+        while self.processes(FUNCTIONS[logical]):
+            check(time.monotonic() < deadline, f"{logical} has processes that do not end")
+            time.sleep(0.02)
+
+    def policy(self, logical):
+        return self.iam.get_role_policy(RoleName=self.names[f"{logical}Role"], PolicyName="gatemint")["PolicyDocument"]
+
+    def set_policy(self, logical, document):
+        self.iam.put_role_policy(RoleName=self.names[f"{logical}Role"], PolicyName="gatemint", PolicyDocument=json.dumps(document))
+
+    def current_version(self):
+        """The id and the value of the signing secret's current version."""
+        found = self.secrets.get_secret_value(SecretId=self.names["SigningSecret"])
+        return found["VersionId"], found["SecretString"]
+
+    def rotations(self):
+        """How every rotation has ended so far, as the emulator says it."""
+        return re.findall(r"^rotation \S+ (came to its end|failed at .*)$", self.emulator.printed(), re.MULTILINE)
+
+    def rotate(self, seconds=60):
+        """Asks Secrets Manager for a rotation, and waits for its end. Returns how it ended."""
+        before = len(self.rotations())
+        with contextlib.suppress(self.secrets.exceptions.InvalidRequestException):  # the one before is tried again
+            self.secrets.rotate_secret(SecretId=self.names["SigningSecret"])
+        return self.rotation_after(before, seconds)
+
+    def rotation_after(self, before, seconds=60):
+        deadline = time.monotonic() + seconds
+        while len(ended := self.rotations()) <= before:
+            check(time.monotonic() < deadline, f"no rotation ended within {seconds} s")
+            time.sleep(0.05)
+        return ended[before]
+
+
+def curl(url, *arguments):
+    command = ["curl", "-sS", "--max-time", "40", "--path-as-is", "-w", "\n%{http_code}", *arguments, url]
+    done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    check(done.returncode == 0, f"curl {url} ended with {done.returncode}: {done.stderr}")
+    body, _, status = done.stdout.rpartition("\n")
+    return Answer(int(status), None, body)
+
+
+def answered(answer, status, what):
+    equal(answer.status, status, f"the status of {what} ({answer.body!r})")
+    return answer

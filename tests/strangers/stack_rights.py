@@ -1,0 +1,129 @@
+"""Every right that template.yaml gives is needed: taken away, one at a time, something that worked is refused.
+
+Taken away are whole statements, single actions, and single secrets. Policies are changed where they are judged, in the
+emulator's IAM, at each call; only a function's processes are started afresh, because they remember keys. What is not judged
+there is the right to write log lines: tests/strangers/template_rules.py holds the template to it.
+"""
+
+import copy
+import json
+
+from deployed import FUNCTIONS, answered
+from support import check, counted, equal
+
+UNJUDGED = {"WriteLog"}
+
+
+class Refused(Exception):
+    """The service says that it cannot: an answer of 5xx, or a rotation that failed."""
+
+
+def worked(answer, status, what):
+    """As `answered`, but a 5xx is what a right that is missing looks like."""
+    if answer.status >= 500:
+        raise Refused(f"{what}: {answer.status} {answer.body}")
+    return answered(answer, status, what)
+
+
+class Uses:
+    """What each function is there for, done once: it works, or it is `Refused`."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.password = stack.user("dana")
+        token = answered(stack.password_grant("dana", self.password), 200, "a password grant").json()
+        self.long_lived = token["access_token"]
+        admin = json.loads(stack.command("user", "create", "keeper", "--role", "admin", "--generate", "--json"))["password"]
+        self.admin = answered(stack.password_grant("keeper", admin), 200, "a password grant").json()["access_token"]
+        self.made = 0
+
+    def token(self):
+        stack = self.stack
+        reply = worked(stack.password_grant("dana", self.password), 200, "a password grant").json()
+        fresh = worked(stack.refresh(reply["refresh_token"]), 200, "a refresh").json()
+        said = worked(stack.form("/oauth2/introspect", token=fresh["access_token"]), 200, "an introspection")
+        check(said.json()["active"], f"an access token stands: {said.body}")
+        worked(stack.form("/oauth2/revoke", token=fresh["refresh_token"]), 200, "a revocation")
+
+    def discovery(self):
+        worked(self.stack.curl("/.well-known/jwks.json"), 200, "the keys")
+
+    def admin_(self):
+        self.made += 1
+        bearer = ("-H", f"Authorization: Bearer {self.admin}", "-H", "Content-Type: application/json")
+        name, call = f"somebody-{self.made}", self.stack.curl
+        user = json.dumps({"name": name, "password": "a long enough password"})
+        worked(call("/v1/users", *bearer, "-d", user), 201, "making a user")
+        worked(call("/v1/users?limit=1000", *bearer), 200, "listing users")
+        worked(call(f"/v1/users/{name}", *bearer), 200, "reading a user")
+        worked(call(f"/v1/users/{name}", *bearer, "-X", "DELETE"), 204, "deleting a user")
+
+    def authorizer(self):
+        worked(self.stack.guarded(self.long_lived), 200, "a guarded route")
+
+    def rotate_keys(self):
+        ended = self.stack.rotate()
+        if ended != "came to its end":
+            raise Refused(f"a rotation {ended}")
+
+
+def without_one(document):
+    """Copies of a policy with one thing less, and what that is."""
+    for at, statement in enumerate(document["Statement"]):
+        sid = statement["Sid"]
+        if sid in UNJUDGED:
+            continue
+        lists = {name: statement[name] for name in ("Action", "Resource") if isinstance(statement[name], list) and len(statement[name]) > 1}
+        for name, values in lists.items():
+            for value in values:
+                less = copy.deepcopy(document)
+                less["Statement"][at][name].remove(value)
+                yield f"{sid} without {value.split(':secret:')[-1]}", less
+        less = copy.deepcopy(document)
+        del less["Statement"][at]
+        yield f"no {sid}", less
+
+
+def every_right_is_needed(stack):
+    """Returns what finishes the rotation that was begun here again and again, each time without a right that it needs."""
+    uses = Uses(stack)
+    use = {"Token": uses.token, "Discovery": uses.discovery, "Admin": uses.admin_, "Authorizer": uses.authorizer, "RotateKeys": uses.rotate_keys}
+    taken = 0
+    for logical, works in use.items():
+        whole = stack.policy(logical)
+        if logical != "RotateKeys":  # which has worked when the stack was made
+            works()
+        else:
+            # In the order in which a rotation comes to them: what was done before a refusal is not done again.
+            order = ["GetSecretValue", "PutSecretValue", "GetItem", "PutItem", "UpdateSecretVersionStage"]
+            actions = [action.split(":")[1] for one in whole["Statement"] if one["Sid"] not in UNJUDGED for action in one["Action"]]
+            equal(sorted(actions), sorted(order), "what rotate-keys may do")
+        copies = list(without_one(whole))
+        if logical == "RotateKeys":
+            copies = [(f"no {action}", without_action(whole, action)) for action in order]
+        for what, less in copies:
+            check(less != whole, f"nothing was taken away: {what}")
+            stack.set_policy(logical, less)
+            stack.start_afresh(logical)
+            try:
+                works()
+            except Refused as refusal:
+                print(f"{FUNCTIONS[logical]}, {what}: {refusal}", flush=True)
+                taken += 1
+            else:
+                raise AssertionError(f"{FUNCTIONS[logical]}, {what}: everything works as before, so nobody needs it")
+        stack.set_policy(logical, whole)
+        stack.start_afresh(logical)
+        if logical != "RotateKeys":
+            works()
+    counted(f"{taken} times one right less in {len(use)} roles, {taken} times a use was refused")
+    return uses.rotate_keys
+
+
+def without_action(document, action):
+    """A policy without an action, and without the statement if it had no other."""
+    less = copy.deepcopy(document)
+    for statement in less["Statement"]:
+        statement["Action"] = [one for one in statement["Action"] if not one.endswith(f":{action}")]
+    less["Statement"] = [statement for statement in less["Statement"] if statement["Action"]]
+    return less

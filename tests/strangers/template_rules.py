@@ -1,0 +1,400 @@
+"""template.yaml, after the SAM transform, held to what was promised: who may do what, which route leads where, no cycle.
+
+The rules are written out here a second time, on purpose. Copies with one thing damaged show that each rule can fail.
+"""
+
+import copy
+import json
+import logging
+import os
+import re
+import sys
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+from support import ROOT, check, counted
+
+logging.disable(logging.WARNING)  # the transform counts what it does, and complains that nobody wants to know
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the transform asks for one; nothing is called
+
+# The table of functions and rights: kinds of rows (of partition keys: what stands before the `#`) and secrets. Kinds that no
+# code has yet are in it too; a role gets those that exist.
+ALL_KINDS = "account session client throttle gate sa perm site fresh names meta".split()
+TABLE = {
+    "token": {
+        "write": "account session client throttle gate fresh",
+        "read": "sa perm site keys",
+        "secrets": {"SigningSecret": "read", "RefreshSecret": "read"},
+    },
+    "discovery": {"write": "", "read": "keys", "secrets": {}},
+    # It mints nothing yet. With the first route that does, it reads the signing secret.
+    "admin": {"write": " ".join(ALL_KINDS), "read": "keys", "secrets": {}},
+    "authorizer": {"write": "", "read": "account session client gate sa perm site fresh keys", "secrets": {}},
+    "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
+}
+READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
+WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
+READS_SECRET = {"secretsmanager:GetSecretValue"}
+WRITES_SECRET = {"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+
+# Which function serves a path, the first line that fits.
+OWNERS = [
+    (r"/oauth2/.*|/realms/[^/]+/protocol/openid-connect/(token|revoke|logout|token/introspect)|/v1/me/password", "token"),
+    (r"/\.well-known/.*|/realms/[^/]+/protocol/openid-connect/certs|/healthz|/readyz|/openapi\.json|/docs", "discovery"),
+    (r"/v1/.*", "admin"),
+]
+
+
+def source(*parts):
+    return ROOT.joinpath("src", *parts).read_text()
+
+
+# What the code knows: kinds of rows, settings, metrics, routes.
+KINDS = {kind for file in ROOT.glob("src/domain/**/*.rs") for kind in re.findall(r'"([a-z]+)#', file.read_text())}
+SETTINGS = set(re.findall(r'"(GATEMINT_[A-Z_]+)"', source("settings.rs")))
+METRICS = set(re.findall(r'"(gatemint_[a-z_]+)"', source("metric.rs")))
+ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"]
+
+
+class NoManagedPolicies:
+    """The transform would ask AWS for the names of managed policies; the template uses none."""
+
+    def load(self):
+        return {}
+
+
+def transformed(template):
+    packaged = copy.deepcopy(template)
+    packaged["Globals"]["Function"]["CodeUri"] = "s3://code/gatemint.zip"  # as `sam package` does
+    return transform(packaged, {}, NoManagedPolicies())
+
+
+def references(value):
+    """The logical names that a value refers to: by Ref, GetAtt, Sub and DependsOn."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "Ref":
+                yield inner
+            elif key == "Fn::GetAtt":
+                yield inner.split(".")[0] if isinstance(inner, str) else inner[0]
+            elif key == "Fn::Sub":
+                text, names = (inner, {}) if isinstance(inner, str) else inner
+                yield from (name.split(".")[0] for name in re.findall(r"\$\{([^!}]+)\}", text) if name not in names)
+                yield from references(names)
+            elif key == "DependsOn":
+                yield from [inner] if isinstance(inner, str) else inner
+            else:
+                yield from references(inner)
+
+
+def cycle(resources):
+    """A cycle among the resources, as their names, or none."""
+    edges = {name: [to for to in references(resource) if to in resources] for name, resource in resources.items()}
+    done = set()
+
+    def walk(name, path):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return None
+        found = next(filter(None, (walk(to, [*path, name]) for to in edges[name])), None)
+        done.add(name)
+        return found
+
+    return next(filter(None, (walk(name, []) for name in edges)), None)
+
+
+def problems(template):
+    """What is wrong with a template, in sentences."""
+    whole = transformed(template)
+    resources = whole["Resources"]
+    if found := cycle(resources):
+        yield f"a cycle: {' -> '.join(found)}"
+    of = lambda kind: {name: resource["Properties"] for name, resource in resources.items() if resource["Type"] == kind}  # noqa: E731
+    functions = of("AWS::Lambda::Function")
+    names = {properties["Environment"]["Variables"]["GATEMINT_FUNCTION"]: name for name, properties in functions.items()}
+    if sorted(names) != sorted(TABLE) or len(names) != len(functions):
+        yield f"the functions are {sorted(names)} ({len(functions)})"
+        return
+    yield from rights(names, functions, of)
+    yield from functions_as_promised(functions, resources)
+    yield from state_as_promised(whole, of)
+    yield from api_as_promised(names, of)
+    yield from nothing_said(whole, of)
+
+
+def rights(names, functions, of):
+    """Every function has the rights of the table, and no others."""
+    roles = of("AWS::IAM::Role")
+    others = [name for kind in ("Policy", "ManagedPolicy", "RolePolicy") for name in of(f"AWS::IAM::{kind}")]
+    if others or len(roles) != len(TABLE):
+        yield f"roles and policies beside the functions' own: {sorted(roles)}, {others}"
+    for function, logical in names.items():
+        role = functions[logical]["Role"].get("Fn::GetAtt", [None])[0]
+        if role != f"{logical}Role":
+            yield f"{function}: its role is {role}"
+            continue
+        if set(roles[role]) != {"AssumeRolePolicyDocument", "Policies"}:
+            yield f"{function}: its role has {sorted(roles[role])}"
+        trusted = roles[role]["AssumeRolePolicyDocument"]["Statement"]
+        if [(one["Principal"], one["Action"]) for one in trusted] != [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")]:
+            yield f"{function}: others may take its role"
+        kinds = {"read": set(), "write": set()}
+        secrets = {}
+        for policy in roles[role]["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield from judged(function, logical, statement, kinds, secrets)
+        row = TABLE[function]
+        writes = set(row["write"].split()) & KINDS
+        reads = (set(row["read"].split()) & KINDS) | writes
+        if kinds != {"read": reads, "write": writes}:
+            yield f"{function}: kinds of rows are {kinds}"
+        if secrets != {name: {"read", how} for name, how in row["secrets"].items()}:
+            yield f"{function}: secrets are {secrets}"
+
+
+def judged(function, logical, statement, kinds, secrets):
+    """One statement: what is wrong with it; what it gives is added to `kinds` and `secrets`."""
+    sid = f"{function}, {statement.get('Sid')}"
+    actions, resource = statement.get("Action"), statement.get("Resource")
+    if not set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"} or statement["Effect"] != "Allow" or not isinstance(actions, list):
+        yield f"{sid}: not a plain list of what is allowed"
+        return
+    actions = set(actions)
+    if actions <= READS or actions <= WRITES:
+        how = "read" if actions <= READS else "write"
+        if resource != {"Fn::GetAtt": ["Table", "Arn"]}:
+            yield f"{sid}: it is about {resource}"
+        condition = statement.get("Condition") or {}
+        keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
+        if list(condition) != ["ForAllValues:StringLike"] or not keys or not all(re.fullmatch(r"[a-z]+#\*", key) for key in keys):
+            yield f"{sid}: its condition is {condition}"
+        if kinds[how]:
+            yield f"{sid}: a second statement that may {how}, though the keys of a request are judged together"
+        kinds[how].update(key[:-2] for key in keys)
+    elif actions <= READS_SECRET or actions <= WRITES_SECRET:
+        for one in resource if isinstance(resource, list) else [resource]:
+            if set(one) != {"Ref"}:
+                yield f"{sid}: it is about {one}"
+            else:
+                secrets.setdefault(one["Ref"], set()).add("read" if actions <= READS_SECRET else "write")
+    elif actions <= LOGS:
+        if resource != {"Fn::GetAtt": [f"{logical}Log", "Arn"]}:
+            yield f"{sid}: it is about {resource}"
+    else:
+        yield f"{sid}: actions that nobody needs: {sorted(actions - READS - WRITES - READS_SECRET - WRITES_SECRET - LOGS)}"
+
+
+def functions_as_promised(functions, resources):
+    for name, properties in functions.items():
+        if properties["Runtime"] != "provided.al2023" or properties["Handler"] != "bootstrap" or properties["Timeout"] > 29:
+            yield f"{name}: runtime, handler or timeout"
+        if resources[name]["Metadata"] != {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": "gatemint-lambda"}}:
+            yield f"{name}: it is built otherwise than the others, so SAM builds twice"
+        unknown = set(properties["Environment"]["Variables"]) - SETTINGS
+        if unknown:
+            yield f"{name}: settings that the code does not know: {unknown}"
+        log = f"{name}Log"
+        if properties["LoggingConfig"] != {"LogGroup": {"Ref": log}} or "RetentionInDays" not in resources[log]["Properties"]:
+            yield f"{name}: its log lines are kept for ever, or elsewhere"
+
+
+def state_as_promised(whole, of):
+    resources = whole["Resources"]
+    for name in ("Table", "SigningSecret", "RefreshSecret"):
+        if (resources[name].get("DeletionPolicy"), resources[name].get("UpdateReplacePolicy")) != ("RetainExceptOnCreate", "Retain"):
+            yield f"{name} does not outlive the stack"
+    table = resources["Table"]["Properties"]
+    promised = {
+        "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        "SSESpecification": {"SSEEnabled": True},
+    }
+    for key, value in promised.items():
+        if table.get(key) != value:
+            yield f"the table's {key} is {table.get(key)}"
+    if any("Index" in key for key in table):
+        yield "the table has an index"
+    signing, refresh = resources["SigningSecret"]["Properties"], resources["RefreshSecret"]["Properties"]
+    generated = {"SecretStringTemplate": '{"v":1,"id":1}', "GenerateStringKey": "secret", "PasswordLength": 64, "ExcludePunctuation": True}
+    if signing.get("SecretString") != '{"gatemint":"empty"}' or refresh.get("GenerateSecretString") != generated:
+        yield "the secrets begin otherwise, or changed: CloudFormation would write that over living keys"
+    rotations = list(of("AWS::SecretsManager::RotationSchedule").values())
+    expected = {
+        "SecretId": {"Ref": "SigningSecret"},
+        "RotationLambdaARN": {"Fn::GetAtt": ["RotateKeys", "Arn"]},
+        "RotationRules": {"AutomaticallyAfterDays": 30},
+        "RotateImmediatelyOnUpdate": True,
+    }
+    if rotations != [expected]:
+        yield f"the rotations are {rotations}"
+    metrics = 0
+    for name, alarm in of("AWS::CloudWatch::Alarm").items():
+        if resources[name].get("Condition") != "HasAlarms":
+            yield f"{name} costs money unasked"
+        if alarm["Namespace"] == "gatemint":
+            metrics += 1
+            if alarm["MetricName"] not in METRICS or alarm["Dimensions"] != [{"Name": "function", "Value": "token"}]:
+                yield f"{name}: nobody writes that metric"
+    if not metrics or whole["Parameters"]["Alarms"]["Default"] != "off":
+        yield "the alarms are on by default, or know nothing of replays"
+    if whole["Parameters"]["TokenReservedConcurrency"]["Default"] != "" or whole["Parameters"]["Architecture"]["Default"] != "arm64":
+        yield "the defaults of reserved concurrency and architecture"
+    yield from (f"the parameter {name} is not described" for name, one in whole["Parameters"].items() if len(one.get("Description", "")) < 20)
+
+
+def leads_to(routes, method, path):
+    """The integration that a request's route has: a whole match before a greedy one, literal parts before variables."""
+    found = []
+    for key, target in routes.items():
+        verb, _, pattern = key.partition(" ")
+        if not pattern or verb not in ("ANY", method):
+            continue
+        parts = [re.escape(part) if "{" not in part else ".+" if part.endswith("+}") else "[^/]+" for part in pattern.split("/")]
+        if re.fullmatch("/".join(parts), path):
+            found.append(("+}" not in pattern, sum("{" not in part for part in pattern.split("/")), verb != "ANY", target))
+    return max(found)[3] if found else routes.get("$default")
+
+
+def api_as_promised(names, of):
+    (api,), (stage,) = of("AWS::ApiGatewayV2::Api").values(), of("AWS::ApiGatewayV2::Stage").values()
+    if {"Body", "BodyS3Location", "CorsConfiguration"} & set(api):
+        yield "the API has a body, or answers OPTIONS by itself"
+    settings = stage["DefaultRouteSettings"]
+    if (stage["StageName"], stage["AutoDeploy"]) != ("$default", True) or not {"ThrottlingRateLimit", "ThrottlingBurstLimit"} <= set(settings):
+        yield "the stage"
+    text = stage["AccessLogSettings"]["Format"]
+    said = set(re.findall(r"\$context\.([A-Za-z.]+)", text))
+    if "\n" in text or not isinstance(json.loads(text), dict) or any(word in name.lower() for name in said for word in ("path", "query", "header")):
+        yield f"the access log holds what callers write: {sorted(said)}"
+    routes = {}
+    for name, route in of("AWS::ApiGatewayV2::Route").items():
+        integration = list(references(route["Target"]))
+        if route.get("AuthorizationType", "NONE") != "NONE" or route["RouteKey"] in routes or len(integration) != 1:
+            yield f"the route {name}"
+        routes[route["RouteKey"]] = integration[0]
+    to = {}
+    permitted = {list(references(one["FunctionName"]))[0]: one for one in of("AWS::Lambda::Permission").values()}
+    for name, one in of("AWS::ApiGatewayV2::Integration").items():
+        to[name] = list(references(one["IntegrationUri"]))[0]
+        if one["PayloadFormatVersion"] != "2.0" or permitted.get(to[name], {}).get("Principal") != "apigateway.amazonaws.com":
+            yield f"the integration {name}: not payload 2.0, or not permitted"
+    for name, one in permitted.items():
+        if one["Action"] != "lambda:InvokeFunction" or "SourceArn" not in one:
+            yield f"{name}: anybody's API or secret may call it"
+    if permitted[names["rotate-keys"]]["Principal"] != "secretsmanager.amazonaws.com":
+        yield "Secrets Manager may not call rotate-keys, or others may"
+    for path, methods in ROUTES.items():
+        concrete = re.sub(r"\{[^}]+\}", "x", path)
+        owner = next((function for pattern, function in OWNERS if re.fullmatch(pattern, concrete)), None)
+        for method in [*map(str.upper, methods), "OPTIONS", "PUT"]:
+            target = to.get(leads_to(routes, method, concrete))
+            if owner is None or target != names[owner]:
+                yield f"{method} {path} leads to {target}, and {owner} serves it"
+    if to.get(leads_to(routes, "GET", "/nowhere")) != names["discovery"]:
+        yield "an unknown path does not get its 404 from discovery"
+    (authorizer,) = of("AWS::ApiGatewayV2::Authorizer").values()
+    if authorizer.get("IdentitySource") or authorizer["AuthorizerResultTtlInSeconds"] != 0 or not authorizer["EnableSimpleResponses"]:
+        yield "the authorizer's answers are kept, or it is not asked about every request"
+
+
+def nothing_said(whole, of):
+    """No secret leaves by an output or an environment variable."""
+    text = json.dumps([whole.get("Outputs"), [one["Environment"] for one in of("AWS::Lambda::Function").values()]])
+    if "resolve:" in text or {"SigningSecret", "RefreshSecret"} & set(references(json.loads(text))):
+        yield "a secret is told"
+    if not {"Url", "AuthorizerArn", "FirstAdmin", "FirstToken"} <= set(whole["Outputs"]):
+        yield "outputs are missing"
+
+
+def statement(template, function, sid):
+    (policy,) = template["Resources"][f"{function}Role"]["Properties"]["Policies"]
+    return next(one for one in policy["PolicyDocument"]["Statement"] if one["Sid"] == sid)
+
+
+def properties(template, name):
+    return template["Resources"][name]["Properties"]
+
+
+# One thing each, and a word of the sentence that has to be found.
+DAMAGES = [
+    ("cycle", lambda t: properties(t, "Api").update(Description={"Fn::Sub": "${Token.Arn}"})),
+    ("cycle", lambda t: t["Resources"]["Table"].update(DependsOn="TokenRole")),
+    ("actions", lambda t: statement(t, "Token", "ReadRows")["Action"].append("dynamodb:*")),
+    ("actions", lambda t: statement(t, "Admin", "ReadRows")["Action"].append("dynamodb:Scan")),
+    ("actions", lambda t: statement(t, "Admin", "WriteRows")["Action"].append("dynamodb:UpdateItem")),
+    ("actions", lambda t: statement(t, "Discovery", "ReadRows")["Action"].append("dynamodb:PutItem")),
+    ("plain list", lambda t: statement(t, "Token", "ReadRows").update(Action="*")),
+    ("plain list", lambda t: statement(t, "Token", "ReadRows").update(NotAction=["dynamodb:Scan"])),
+    ("about", lambda t: statement(t, "Token", "ReadRows").update(Resource="*")),
+    ("about", lambda t: statement(t, "Discovery", "WriteLog").update(Resource="*")),
+    ("about", lambda t: statement(t, "RotateKeys", "WriteSigningSecret").update(Resource=[{"Fn::Sub": "arn:x:${AWS::StackName}*"}])),
+    ("condition", lambda t: statement(t, "Token", "WriteRows").pop("Condition")),
+    ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"]["ForAllValues:StringLike"].update({"dynamodb:LeadingKeys": ["*"]})),
+    ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"].update({"Bool": {"aws:SecureTransport": "true"}})),
+    ("kinds", lambda t: statement(t, "Token", "WriteRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].append("keys#*")),
+    ("kinds", lambda t: statement(t, "Authorizer", "ReadRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].remove("session#*")),
+    ("kinds", lambda t: statement(t, "Discovery", "ReadRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].append("account#*")),
+    ("secrets", lambda t: statement(t, "Token", "ReadSecrets")["Resource"].pop()),
+    ("secrets", lambda t: statement(t, "RotateKeys", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
+    ("secrets", lambda t: policy_of(t, "Discovery").append(statement(t, "Token", "ReadSecrets"))),
+    ("secrets", lambda t: policy_of(t, "Authorizer").append(statement(t, "RotateKeys", "ReadSigningSecret"))),
+    ("secrets", lambda t: policy_of(t, "Token").append(statement(t, "RotateKeys", "WriteSigningSecret"))),
+    ("role", lambda t: properties(t, "Discovery").update(Role={"Fn::GetAtt": ["TokenRole", "Arn"]})),
+    ("role", lambda t: properties(t, "TokenRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])),
+    ("take its role", lambda t: properties(t, "TokenRole")["AssumeRolePolicyDocument"]["Statement"][0].update(Principal={"AWS": "*"})),
+    ("roles and policies", lambda t: t["Resources"].update(More={"Type": "AWS::IAM::Policy", "Properties": {}})),
+    ("timeout", lambda t: properties(t, "Token").update(Timeout=60)),
+    ("settings", lambda t: properties(t, "Token")["Environment"]["Variables"].update(GATEMINT_STOER="x")),
+    ("log lines", lambda t: properties(t, "TokenLog").pop("RetentionInDays")),
+    ("outlive", lambda t: t["Resources"]["Table"].pop("DeletionPolicy")),
+    ("TimeToLive", lambda t: properties(t, "Table")["TimeToLiveSpecification"].update(AttributeName="ttl")),
+    ("secrets begin", lambda t: properties(t, "SigningSecret").update(SecretString="{}")),
+    ("rotations", lambda t: properties(t, "SigningRotation")["RotationRules"].update(AutomaticallyAfterDays=31)),
+    ("unasked", lambda t: t["Resources"]["ReplayDetectedAlarm"].pop("Condition")),
+    ("metric", lambda t: properties(t, "ReplayDetectedAlarm").update(MetricName="gatemint_replays")),
+    ("body", lambda t: properties(t, "Api").update(CorsConfiguration={"AllowOrigins": ["*"]})),
+    ("access log", lambda t: properties(t, "Stage")["AccessLogSettings"].update(Format='{"path":"$context.path"}')),
+    ("leads to", lambda t: properties(t, "OwnPasswordRoute").update(RouteKey="POST /v1/me/password")),
+    ("leads to", lambda t: t["Resources"].pop("CertsRoute")),
+    ("404", lambda t: t["Resources"].pop("OtherRoute")),
+    ("anybody", lambda t: properties(t, "TokenPermission").pop("SourceArn")),
+    ("not permitted", lambda t: t["Resources"].pop("AdminPermission")),
+    ("kept", lambda t: properties(t, "ApiAuthorizer").update(AuthorizerResultTtlInSeconds=300)),
+    ("told", lambda t: t["Outputs"]["Url"].update(Value={"Fn::Sub": "{{resolve:secretsmanager:${SigningSecret}}}"})),
+    ("told", lambda t: properties(t, "Token")["Environment"]["Variables"].update(GATEMINT_LOG={"Ref": "RefreshSecret"})),
+    ("functions are", lambda t: [t["Resources"].pop(name) for name in ("Admin", "AdminIntegration", "AdminPermission", "ResourcesRoute")]),
+]
+
+
+def policy_of(template, function):
+    return properties(template, f"{function}Role")["Policies"][0]["PolicyDocument"]["Statement"]
+
+
+def main():
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    found = list(problems(template))
+    check(not found, "\n".join(["template.yaml:", *found]))
+    check(KINDS == {"account", "session", "client", "throttle", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
+    statements = [one for function in ("Token", "Discovery", "Admin", "Authorizer", "RotateKeys") for one in policy_of(template, function)]
+    routes = sum(len(methods) for methods in ROUTES.values())
+    edges = sum(len(list(references(one))) for one in transformed(template)["Resources"].values())
+    counted(f"{len(statements)} statements of {len(TABLE)} functions as the table has them")
+    counted(f"{routes} routes lead to who serves them; {edges} references without a cycle")
+    for word, damage in DAMAGES:
+        damaged = copy.deepcopy(template)
+        damage(damaged)
+        check(damaged != template, f"nothing was damaged: {word}")
+        found = list(problems(damaged))
+        check(any(word in sentence for sentence in found), f"damaged ({word}), and what is found is: {found}")
+    counted(f"{len(DAMAGES)} damaged copies, {len(DAMAGES)} refused")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
