@@ -10,6 +10,8 @@ mod tokens;
 
 // Signing keys and peppers take turns without anyone noticing; in an emergency what must die does, and nothing else.
 mod rotation;
+// May a request to somebody else's route pass? Only with a token that stands, for this issuer.
+mod passing;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.
