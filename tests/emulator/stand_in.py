@@ -8,6 +8,7 @@ test nothing.
 Settings are ministack's own, from the environment: GATEWAY_PORT, BIND_HOST, MINISTACK_HOST, AUTH, AWS_*.
 """
 
+import contextlib
 import http.server
 import inspect
 import json
@@ -29,6 +30,7 @@ def main():
     for mend in (
         options_reach_the_function,
         an_authorizer_may_have_no_identity_source,
+        an_authorizer_may_say_unauthorized,
         leading_keys_are_judged,
         a_table_has_its_time_to_live,
         a_secret_is_referred_to_by_its_arn,
@@ -66,6 +68,36 @@ def an_authorizer_may_have_no_identity_source():
         return made(logical_id, properties, stack)
 
     handlers["create"] = create
+
+
+class Unauthorized(Exception):
+    """An authorizer has said so."""
+
+
+def an_authorizer_may_say_unauthorized():
+    """A Lambda authorizer that fails with the one word `Unauthorized` makes a 401; ministack makes a 500 of every error."""
+
+    def refuse_if_unauthorized(result):
+        body = (result or {}).get("body")
+        with contextlib.suppress(TypeError, ValueError):
+            body = json.loads(body)
+        if isinstance(body, dict) and body.get("errorMessage") == "Unauthorized":
+            raise Unauthorized
+
+    source = inspect.getsource(apigateway._invoke_request_authorizer_lambda)
+    place = 'if not result or result.get("error"):\n'
+    expect(source.count(place) == 1, "the place where an authorizer has failed")
+    apigateway.refuse_if_unauthorized = refuse_if_unauthorized
+    exec(source.replace(place, f"{place}        refuse_if_unauthorized(result)\n"), apigateway.__dict__)
+    ask = apigateway._authorize_request_v2
+
+    async def authorize(*arguments):
+        try:
+            return await ask(*arguments)
+        except Unauthorized:
+            return (401, {"Content-Type": "application/json"}, b'{"message":"Unauthorized"}'), None
+
+    apigateway._authorize_request_v2 = authorize
 
 
 class ItemAction(str):

@@ -181,10 +181,11 @@ def the_authorizer(stack):
     answered(stack.form("/oauth2/revoke", token=reply["refresh_token"]), 200, "a revocation")
     head, body, signature = reply["access_token"].split(".")
     forged = ".".join([head, body, signature[:-10] + ("B" if signature[-10] == "A" else "A") + signature[-9:]])
-    refused = {"another audience": other["access_token"], "a revoked one": reply["access_token"], "a forged one": forged, "no token at all": "x"}
-    for what, token in refused.items():
-        answered(stack.guarded(token), 403, f"a guarded route with {what}")
-    counted(f"{2 + len(refused)} requests to a route of another stack: 1 answered 200, 1 401, {len(refused)} 403")
+    unknown = {"a revoked one": reply["access_token"], "a forged one": forged, "none at all": "x"}
+    for what, token in unknown.items():
+        answered(stack.guarded(token), 401, f"a guarded route with {what}")
+    answered(stack.guarded(other["access_token"]), 403, "a guarded route with a token for another audience")
+    counted(f"{3 + len(unknown)} requests to a route of another stack: 1 answered 200, {1 + len(unknown)} 401, 1 403")
 
 
 class Load:
