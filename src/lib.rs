@@ -44,6 +44,8 @@
 //! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
 //! the key of refresh tokens' MACs. *Function*: a Lambda entry, or its routes. *Dialect*: one family of wire formats.
 
+#[cfg(all(feature = "aws", any(feature = "cli", feature = "lambda")))]
+pub mod aws;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "cli")]

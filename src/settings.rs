@@ -16,6 +16,26 @@ pub enum StoreSetting {
     Sqlite(PathBuf),
     /// The process's memory: gone with it.
     Memory,
+    /// A table of DynamoDB.
+    DynamoDb(String),
+}
+
+/// Where private keys and peppers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VaultSetting {
+    /// A directory.
+    File(PathBuf),
+    /// Secrets Manager, with what the secrets' names begin with.
+    SecretsManager(String),
+}
+
+/// Which trust anchors AWS's certificates must end in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsRoots {
+    /// Amazon's own four.
+    Amazon,
+    /// The system's.
+    System,
 }
 
 /// How log lines look.
@@ -34,8 +54,10 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// `GATEMINT_STORE`
     pub store: Option<StoreSetting>,
-    /// `GATEMINT_VAULT`: a directory.
-    pub vault: Option<PathBuf>,
+    /// `GATEMINT_VAULT`
+    pub vault: Option<VaultSetting>,
+    /// `GATEMINT_TLS_ROOTS`
+    pub tls_roots: TlsRoots,
     /// `GATEMINT_LISTEN`
     pub listen: Option<SocketAddr>,
     /// `GATEMINT_METRICS_LISTEN`
@@ -101,7 +123,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 23] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
@@ -122,6 +144,7 @@ const KNOWN: [&str; 22] = [
     "GATEMINT_REUSE_WINDOW",
     "GATEMINT_SIGNING_ALG",
     "GATEMINT_STORE",
+    "GATEMINT_TLS_ROOTS",
     "GATEMINT_TRUSTED_PROXIES",
     "GATEMINT_VAULT",
 ];
@@ -182,19 +205,32 @@ impl Settings {
             data: reader.read("GATEMINT_DATA", "a directory, e.g. /var/lib/gatemint", path),
             store: reader.read(
                 "GATEMINT_STORE",
-                "sqlite:PATH or memory:, e.g. sqlite:/var/lib/gatemint/gatemint.db \
-                 (dynamodb:TABLE is not part of this version yet)",
+                "sqlite:PATH, dynamodb:TABLE or memory:, e.g. sqlite:/var/lib/gatemint/gatemint.db or dynamodb:gatemint",
                 |text| match text.split_once(':')? {
                     ("sqlite", path) if !path.is_empty() => Some(StoreSetting::Sqlite(path.into())),
                     ("memory", "") => Some(StoreSetting::Memory),
+                    ("dynamodb", table) if is_table(table) => Some(StoreSetting::DynamoDb(table.to_owned())),
                     _ => None,
                 },
             ),
             vault: reader.read(
                 "GATEMINT_VAULT",
-                "file:DIR, e.g. file:/var/lib/gatemint/vault (secretsmanager:PREFIX is not part of this version yet)",
-                |text| text.strip_prefix("file:").filter(|path| !path.is_empty()).map(PathBuf::from),
+                "file:DIR or secretsmanager:PREFIX, e.g. file:/var/lib/gatemint/vault or secretsmanager:gatemint",
+                |text| match text.split_once(':')? {
+                    ("file", path) if !path.is_empty() => Some(VaultSetting::File(path.into())),
+                    ("secretsmanager", prefix) if is_prefix(prefix) => {
+                        Some(VaultSetting::SecretsManager(prefix.to_owned()))
+                    }
+                    _ => None,
+                },
             ),
+            tls_roots: reader
+                .read("GATEMINT_TLS_ROOTS", "amazon or system", |text| match text {
+                    "amazon" => Some(TlsRoots::Amazon),
+                    "system" => Some(TlsRoots::System),
+                    _ => None,
+                })
+                .unwrap_or(TlsRoots::Amazon),
             listen: reader
                 .read("GATEMINT_LISTEN", "an address and a port, e.g. 127.0.0.1:9000", |text| text.parse().ok()),
             metrics_listen: reader.read(
@@ -301,6 +337,19 @@ fn usual_hash_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).clamp(1, 256))
 }
 
+/// A table's name, or its ARN, as DynamoDB takes them.
+fn is_table(text: &str) -> bool {
+    let name = text.rsplit_once(":table/").map_or(text, |(_, name)| name);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (text == name || text.starts_with("arn:")) && (3..=255).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// What a secret's name may begin with in Secrets Manager, which takes 512 characters in all.
+fn is_prefix(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
+    !text.is_empty() && text.len() <= 256 && text.bytes().all(allowed) && !text.starts_with('/') && !text.ends_with('/')
+}
+
 /// `900s`, `15m`, `24h`, `30d`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let unit = match text.chars().last()? {
@@ -366,7 +415,7 @@ mod tests {
             ("GATEMINT_LISTEN", "localhost"),
             ("GATEMINT_ACESS_LIFE", "15m"),
             ("GATEMINT_REUSE_WINDOW", "61s"),
-            ("GATEMINT_STORE", "dynamodb:table"),
+            ("GATEMINT_STORE", "dynamodb:a table"),
             ("PATH", "/bin"),
         ])
         .unwrap_err();

@@ -10,9 +10,9 @@ use crate::{
     clock::{Clock, SystemClock},
     domain::{Policy, Service, account::PasswordPolicy, birth::Born, key::Keys},
     entropy::SystemEntropy,
-    settings::{Settings, StoreSetting},
+    settings::{Settings, StoreSetting, VaultSetting},
     store::{self, MeasuredStore, MemoryStore, SqliteStore, Store},
-    vault::{self, FileVault},
+    vault::{self, FileVault, MemoryVault, Vault},
 };
 
 /// How old keys in memory grow on one machine, where reading them costs little: how soon an emergency rotation by
@@ -23,9 +23,23 @@ const NEAR: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct StateLocation {
     store: StoreSetting,
-    vault: PathBuf,
+    vault: VaultSetting,
     /// The directory of both, if it is one.
     pub data: Option<PathBuf>,
+}
+
+/// Who opens the backends, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opener {
+    /// `serve`: makes files where they are missing.
+    Serve,
+    /// A command: works on what is there.
+    Command,
+    /// A Lambda function, with the credentials that Lambda gives it.
+    Function {
+        /// Whether it reads the vault: one that does not builds no client for it.
+        vault: bool,
+    },
 }
 
 /// Why there is no service.
@@ -54,6 +68,21 @@ pub enum WiringError {
         /// The command that starts it.
         serve: String,
     },
+    /// Nothing records the issuer where several machines share the state.
+    #[error(
+        "GATEMINT_ISSUER is not set: {0} records no issuer, so say which one the tokens name, e.g. https://auth.example.org"
+    )]
+    NoIssuer(String),
+    /// This build speaks to no AWS service.
+    #[error("{0} needs AWS, and this gatemint was built without it: cargo install --path . --locked --features aws")]
+    WithoutAws(String),
+    /// AWS cannot be spoken to.
+    #[cfg(feature = "aws")]
+    #[error(transparent)]
+    Aws(#[from] crate::aws::AwsError),
+    /// Only files can be copied.
+    #[error("{0} is not on this machine: {1}")]
+    NotHere(String, &'static str),
     /// Another process's memory cannot be opened.
     #[error("memory: is the memory of one `gatemint serve`; nothing else can work on it")]
     Memory,
@@ -74,7 +103,7 @@ impl StateLocation {
     pub fn of_data(directory: &Path) -> Self {
         Self {
             store: StoreSetting::Sqlite(directory.join("gatemint.db")),
-            vault: directory.join("vault"),
+            vault: VaultSetting::File(directory.join("vault")),
             data: Some(directory.to_owned()),
         }
     }
@@ -101,18 +130,32 @@ impl StateLocation {
             (Some(data), _) => data.display().to_string(),
             (None, StoreSetting::Sqlite(path)) => path.display().to_string(),
             (None, StoreSetting::Memory) => "memory:".into(),
+            (None, StoreSetting::DynamoDb(table)) => format!("dynamodb:{table}"),
         }
     }
 
     /// The database and the vault's directory.
     ///
     /// # Errors
-    /// The store is a process's memory.
+    /// The store is a process's memory, or one of the two is elsewhere.
     pub fn files(&self) -> Result<(&Path, &Path), WiringError> {
-        match &self.store {
-            StoreSetting::Sqlite(path) => Ok((path, &self.vault)),
-            StoreSetting::Memory => Err(WiringError::Memory),
+        match (&self.store, &self.vault) {
+            (StoreSetting::Sqlite(store), VaultSetting::File(vault)) => Ok((store, vault)),
+            (StoreSetting::Memory, _) => Err(WiringError::Memory),
+            (StoreSetting::DynamoDb(_), _) => Err(WiringError::NotHere(
+                self.name(),
+                "use DynamoDB's point-in-time recovery or its backups (and keep the secrets of Secrets Manager)",
+            )),
+            (_, VaultSetting::SecretsManager(prefix)) => Err(WiringError::NotHere(
+                format!("secretsmanager:{prefix}"),
+                "a backup holds keys and state of one moment, and can only be made where both are files",
+            )),
         }
+    }
+
+    /// Whether all of the state is this machine's, so that a first start makes it.
+    pub fn is_on_one_machine(&self) -> bool {
+        !matches!(self.store, StoreSetting::DynamoDb(_)) && matches!(self.vault, VaultSetting::File(_))
     }
 
     /// The command that starts the service here.
@@ -125,7 +168,12 @@ impl StateLocation {
 
     /// The file with the first password, where there is a directory for it.
     pub fn first_password(&self) -> Option<PathBuf> {
-        self.data.as_ref().or(Some(&self.vault)).map(|directory| directory.join("admin-password"))
+        match (&self.data, &self.vault) {
+            (Some(directory), _) | (None, VaultSetting::File(directory)) if self.is_on_one_machine() => {
+                Some(directory.join("admin-password"))
+            }
+            _ => None,
+        }
     }
 
     /// Makes directory and files where they are missing: only `serve` does.
@@ -137,29 +185,59 @@ impl StateLocation {
         make_private_directory(data)
     }
 
-    /// Opens store and vault. `create`: makes them where they are missing.
+    /// Opens store and vault.
     ///
     /// # Errors
-    /// They are missing, of a newer format, damaged, or readable by others.
-    pub fn open(&self, create: bool) -> Result<Backends, WiringError> {
+    /// They are missing, of a newer format, damaged, or readable by others; AWS cannot be spoken to.
+    pub async fn open(&self, settings: &Settings, opener: Opener) -> Result<Backends, WiringError> {
         if let Some(data) = &self.data {
             check_private_directory(data)?;
         }
-        let store: Arc<dyn Store> = match &self.store {
-            StoreSetting::Sqlite(path) if create => Arc::new(SqliteStore::create(path)?),
-            StoreSetting::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
-            StoreSetting::Memory => Arc::new(MemoryStore::new()),
+        let create = opener == Opener::Serve;
+        let reads_vault = opener != Opener::Function { vault: false };
+        let (cloud_store, cloud_vault) = self.open_in_the_cloud(settings, opener, reads_vault).await?;
+        let store: Arc<dyn Store> = match (&self.store, cloud_store) {
+            (_, Some(store)) => store,
+            (StoreSetting::Sqlite(path), _) if create => Arc::new(SqliteStore::create(path)?),
+            (StoreSetting::Sqlite(path), _) => Arc::new(SqliteStore::open(path)?),
+            (StoreSetting::Memory, _) => Arc::new(MemoryStore::new()),
+            (StoreSetting::DynamoDb(_), None) => return Err(WiringError::WithoutAws(self.name())),
         };
-        let vault = if create { FileVault::create(&self.vault)? } else { FileVault::open(&self.vault)? };
-        Ok(Backends { store, vault, first_password: self.first_password() })
+        let vault: Arc<dyn Vault> = match (&self.vault, cloud_vault) {
+            // It holds nothing, so that whoever reads it after all is refused.
+            _ if !reads_vault => Arc::new(MemoryVault::new()),
+            (_, Some(vault)) => vault,
+            (VaultSetting::File(directory), _) if create => Arc::new(FileVault::create(directory)?),
+            (VaultSetting::File(directory), _) => Arc::new(FileVault::open(directory)?),
+            (VaultSetting::SecretsManager(prefix), None) => {
+                return Err(WiringError::WithoutAws(format!("secretsmanager:{prefix}")));
+            }
+        };
+        let keys_fresh_for = self.is_on_one_machine().then_some(NEAR);
+        Ok(Backends { store, vault, keys_fresh_for, first_password: self.first_password() })
+    }
+
+    /// Whether `serve` gives the keys their turns: in Secrets Manager the function `rotate-keys` does.
+    pub fn rotates_its_keys(&self) -> bool {
+        matches!(self.vault, VaultSetting::File(_))
+    }
+
+    /// What of the two is in AWS.
+    #[expect(clippy::unused_async, reason = "it will ask for credentials")]
+    async fn open_in_the_cloud(&self, _: &Settings, _: Opener, _: bool) -> Result<CloudBackends, WiringError> {
+        Ok((None, None))
     }
 }
+
+/// The store and the vault, as far as they are in AWS.
+type CloudBackends = (Option<Arc<dyn Store>>, Option<Arc<dyn Vault>>);
 
 /// Store and vault, open.
 pub struct Backends {
     /// The store.
     pub store: Arc<dyn Store>,
-    vault: FileVault,
+    vault: Arc<dyn Vault>,
+    keys_fresh_for: Option<Duration>,
     first_password: Option<PathBuf>,
 }
 
@@ -195,13 +273,15 @@ impl Backends {
         };
         let mut service = Service::new(
             self.store,
-            Arc::new(self.vault),
+            self.vault,
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
             policy,
             settings.hash_threads,
         );
-        service.keys = Keys::fresh_for(NEAR);
+        if let Some(time) = self.keys_fresh_for {
+            service.keys = Keys::fresh_for(time);
+        }
         if let Some(file) = self.first_password {
             // The first password's file goes when it stops being the password.
             service.password_changed = Box::new(move |name| {
@@ -219,23 +299,27 @@ impl Backends {
     }
 }
 
-/// A service on state that a first start has made.
+/// A service on state that is there: made by a first start, or, in the cloud, by whoever made the table.
 ///
 /// # Errors
-/// As [`StateLocation::open`]; the first start has not happened.
-pub async fn existing(settings: &Settings, place: &StateLocation) -> Result<Service, WiringError> {
+/// As [`StateLocation::open`]; the first start has not happened; nobody said which issuer the tokens name.
+pub async fn existing(settings: &Settings, place: &StateLocation, opener: Opener) -> Result<Service, WiringError> {
     let never_started = || WiringError::NotBorn { place: place.name(), serve: place.serve() };
     if place.store == StoreSetting::Memory {
         return Err(WiringError::Memory);
     }
-    let backends = place.open(false).map_err(|error| match error {
+    let backends = place.open(settings, opener).await.map_err(|error| match error {
         WiringError::Store(store::OpenError::Missing { .. }) | WiringError::Vault(vault::OpenError::Missing { .. }) => {
             never_started()
         }
         error => error,
     })?;
-    let born = backends.born().await?.ok_or_else(never_started)?;
-    let issuer = settings.issuer.clone().unwrap_or(born.issuer);
+    let issuer = if place.is_on_one_machine() {
+        let born = backends.born().await?.ok_or_else(never_started)?;
+        settings.issuer.clone().unwrap_or(born.issuer)
+    } else {
+        settings.issuer.clone().ok_or_else(|| WiringError::NoIssuer(place.name()))?
+    };
     Ok(backends.service(settings, issuer))
 }
 

@@ -18,6 +18,12 @@ mod house;
 mod race;
 // Every store keeps the port's promises, and the SQLite store survives what happens to files.
 mod store;
+// The DynamoDB store on emulators: the same promises, through every fault, and a service on top of it.
+#[cfg(feature = "aws")]
+mod dynamodb;
+// The same promises on another emulator: slow, and a second opinion.
+#[cfg(feature = "aws")]
+mod dynamodb_moto;
 // Every vault keeps the port's promises, and the file vault guards its directory.
 mod vault;
 // Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.

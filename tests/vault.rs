@@ -9,10 +9,10 @@ use gatemint::{
 use tempfile::TempDir;
 
 /// A vault and what it stands on; `twin` is another way to the same secrets, as another process has.
-struct Bed {
-    vault: Arc<dyn Vault>,
-    twin: Arc<dyn Vault>,
-    _directory: Option<TempDir>,
+pub(crate) struct Bed {
+    pub(crate) vault: Arc<dyn Vault>,
+    pub(crate) twin: Arc<dyn Vault>,
+    pub(crate) _directory: Option<TempDir>,
 }
 
 fn memory() -> Bed {
@@ -38,6 +38,10 @@ fn secret(text: &str) -> Secret<Vec<u8>> {
 }
 
 const NAME: &str = "keys/signing";
+// Request ids, as Secrets Manager takes them, too.
+const R1: &str = "11111111111111111111111111111111";
+const R2: &str = "22222222222222222222222222222222";
+const R3: &str = "33333333333333333333333333333333";
 
 async fn current(vault: &dyn Vault, name: &str) -> Option<(String, String)> {
     vault.current(name).await.unwrap().map(|version| (version.id, text(&version.value)))
@@ -70,10 +74,10 @@ fn unavailable<T: std::fmt::Debug>(outcome: Result<T, VaultError>) -> String {
 }
 
 /// What every vault promises.
-mod suite {
+pub(crate) mod suite {
     use super::*;
 
-    pub(super) async fn a_secret_is_made_once_and_read_back(bed: Bed) {
+    pub(crate) async fn a_secret_is_made_once_and_read_back(bed: Bed) {
         let vault = &*bed.vault;
         assert_eq!(current(vault, NAME).await, None);
         vault.create(NAME, secret("one")).await.unwrap();
@@ -85,55 +89,55 @@ mod suite {
         assert_eq!(*vault.current("bytes").await.unwrap().unwrap().value.expose(), bytes);
     }
 
-    pub(super) async fn a_put_makes_or_replaces_and_gives_a_new_version(bed: Bed) {
+    pub(crate) async fn a_put_makes_or_replaces_and_gives_a_new_version(bed: Bed) {
         let vault = &*bed.vault;
         vault.put(NAME, secret("one")).await.unwrap();
         let (one, _) = current(vault, NAME).await.unwrap();
-        vault.stage(NAME, "request", secret("waiting")).await.unwrap();
+        vault.stage(NAME, R1, secret("waiting")).await.unwrap();
         vault.put(NAME, secret("one")).await.unwrap();
         let (two, value) = current(vault, NAME).await.unwrap();
         assert_eq!(value, "one");
         assert_ne!(one, two);
         assert_eq!(staged(vault, NAME).await.unwrap().1, "waiting");
-        refused(vault.promote(NAME, "request", &one).await);
-        vault.promote(NAME, "request", &two).await.unwrap();
+        refused(vault.promote(NAME, R1, &one).await);
+        vault.promote(NAME, R1, &two).await.unwrap();
     }
 
-    pub(super) async fn a_staged_version_waits_until_it_is_promoted(bed: Bed) {
+    pub(crate) async fn a_staged_version_waits_until_it_is_promoted(bed: Bed) {
         let vault = &*bed.vault;
-        refused(vault.stage(NAME, "r1", secret("two")).await);
-        refused(vault.promote(NAME, "r1", "any").await);
+        refused(vault.stage(NAME, R1, secret("two")).await);
+        refused(vault.promote(NAME, R1, R3).await);
         vault.create(NAME, secret("one")).await.unwrap();
         let (one, _) = current(vault, NAME).await.unwrap();
         assert_eq!(staged(vault, NAME).await, None);
         for _ in 0..2 {
-            vault.stage(NAME, "r1", secret("two")).await.unwrap();
+            vault.stage(NAME, R1, secret("two")).await.unwrap();
         }
-        refused(vault.stage(NAME, "r1", secret("other")).await);
+        refused(vault.stage(NAME, R1, secret("other")).await);
         assert_eq!(value(vault, NAME).await.as_deref(), Some("one"));
-        assert_eq!(staged(&*bed.twin, NAME).await, Some(("r1".into(), "two".into())));
+        assert_eq!(staged(&*bed.twin, NAME).await, Some((R1.into(), "two".into())));
 
-        refused(vault.promote(NAME, "unknown", &one).await);
-        refused(vault.promote(NAME, "r1", "not-current").await);
-        assert_eq!(staged(vault, NAME).await, Some(("r1".into(), "two".into())));
+        refused(vault.promote(NAME, R2, &one).await);
+        refused(vault.promote(NAME, R1, R3).await);
+        assert_eq!(staged(vault, NAME).await, Some((R1.into(), "two".into())));
         for _ in 0..2 {
-            vault.promote(NAME, "r1", &one).await.unwrap();
+            vault.promote(NAME, R1, &one).await.unwrap();
         }
-        assert_eq!(current(&*bed.twin, NAME).await, Some(("r1".into(), "two".into())));
+        assert_eq!(current(&*bed.twin, NAME).await, Some((R1.into(), "two".into())));
         assert_eq!(staged(vault, NAME).await, None);
         // A late retry of the staging is recognised, and another value under the same id is not let in.
-        vault.stage(NAME, "r1", secret("two")).await.unwrap();
-        refused(vault.stage(NAME, "r1", secret("other")).await);
+        vault.stage(NAME, R1, secret("two")).await.unwrap();
+        refused(vault.stage(NAME, R1, secret("other")).await);
         assert_eq!(staged(vault, NAME).await, None);
 
-        vault.stage(NAME, "r2", secret("three")).await.unwrap();
-        vault.stage(NAME, "r3", secret("four")).await.unwrap();
-        refused(vault.promote(NAME, "r2", "r1").await);
-        vault.promote(NAME, "r3", "r1").await.unwrap();
+        vault.stage(NAME, R2, secret("three")).await.unwrap();
+        vault.stage(NAME, R3, secret("four")).await.unwrap();
+        refused(vault.promote(NAME, R2, R1).await);
+        vault.promote(NAME, R3, R1).await.unwrap();
         assert_eq!(value(vault, NAME).await.as_deref(), Some("four"));
     }
 
-    pub(super) async fn names_are_listed_by_prefix_and_deleted_secrets_are_gone(bed: Bed) {
+    pub(crate) async fn names_are_listed_by_prefix_and_deleted_secrets_are_gone(bed: Bed) {
         let vault = &*bed.vault;
         for name in ["refresh/b", "keys/a", "refresh/a.b-c_9", "refresh", "refresh/deep/er"] {
             vault.create(name, secret(name)).await.unwrap();
@@ -153,7 +157,7 @@ mod suite {
         vault.create("refresh/b", secret("again")).await.unwrap();
     }
 
-    pub(super) async fn a_name_that_leads_elsewhere_is_refused(bed: Bed) {
+    pub(crate) async fn a_name_that_leads_elsewhere_is_refused(bed: Bed) {
         for name in
             ["", "/", "a/", "/a", "a//b", "..", "a/../b", ".lock", "a/.hidden", "A", "a b", "a.json", "a\0", "é"]
         {
@@ -165,7 +169,7 @@ mod suite {
         assert_eq!(bed.vault.list("").await.unwrap(), [""; 0]);
     }
 
-    pub(super) async fn of_many_who_create_or_promote_one_wins(bed: Bed) {
+    pub(crate) async fn of_many_who_create_or_promote_one_wins(bed: Bed) {
         let rounds = 20;
         for round in 0..rounds {
             let name = format!("race/{round}");
@@ -182,7 +186,7 @@ mod suite {
             let promoted = race(&bed, racers, |vault, racer| {
                 let (name, from) = (name.clone(), from.clone());
                 async move {
-                    let request = format!("request-{racer}");
+                    let request = format!("{racer:032x}");
                     vault.stage(&name, &request, secret(&request)).await?;
                     loop {
                         match vault.promote(&name, &request, &from).await {
@@ -194,7 +198,7 @@ mod suite {
                     }
                 }
             });
-            let winner = format!("request-{}", promoted.await);
+            let winner = format!("{:032x}", promoted.await);
             assert_eq!(current(&*bed.twin, &name).await, Some((winner.clone(), winner)));
         }
         println!("counted: {} races, {} with one winner", 2 * rounds, 2 * rounds);
@@ -221,31 +225,34 @@ mod suite {
     }
 }
 
+/// The whole suite as a module, on vaults that a function makes.
 macro_rules! conformance {
-    ($($test:ident)*) => {
-        conformance!(@module in_memory memory $($test)*);
-        conformance!(@module in_files file $($test)*);
+    ($module:ident, $bed:path) => {
+        $crate::vault::conformance! {
+            @each $module, $bed,
+            a_secret_is_made_once_and_read_back
+            a_put_makes_or_replaces_and_gives_a_new_version
+            a_staged_version_waits_until_it_is_promoted
+            names_are_listed_by_prefix_and_deleted_secrets_are_gone
+            a_name_that_leads_elsewhere_is_refused
+            of_many_who_create_or_promote_one_wins
+        }
     };
-    (@module $module:ident $backend:ident $($test:ident)*) => {
+    (@each $module:ident, $bed:path, $($test:ident)*) => {
         mod $module {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $test() {
-                    super::suite::$test(super::$backend()).await;
+                    $crate::vault::suite::$test($bed()).await;
                 }
             )*
         }
     };
 }
+pub(crate) use conformance;
 
-conformance! {
-    a_secret_is_made_once_and_read_back
-    a_put_makes_or_replaces_and_gives_a_new_version
-    a_staged_version_waits_until_it_is_promoted
-    names_are_listed_by_prefix_and_deleted_secrets_are_gone
-    a_name_that_leads_elsewhere_is_refused
-    of_many_who_create_or_promote_one_wins
-}
+conformance!(in_memory, crate::vault::memory);
+conformance!(in_files, crate::vault::file);
 
 /// What happens to a directory and not to a map.
 mod directory {

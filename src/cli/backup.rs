@@ -28,7 +28,7 @@ use crate::{
     settings::Settings,
     store::backup::{self, BackupError, Facts, Snapshot},
     vault::FileVault,
-    wiring::{self, StateLocation, WiringError},
+    wiring::{self, Opener, StateLocation, WiringError},
 };
 
 /// What takes less is done before anybody has read how far it is.
@@ -103,14 +103,14 @@ impl Backup {
         let place = StateLocation::of_settings(settings)?.ok_or(WiringError::NoStore)?;
         output::start_log(settings, "gatemint::audit=info,warn")?;
         // Only what was started is worth keeping, and only what can be opened can be kept.
-        let service = wiring::existing(settings, &place).await?;
+        let (store, vault) = place.files()?;
+        let service = wiring::existing(settings, &place, Opener::Command).await?;
         let facts = Facts {
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
             made_at: service.now(),
             issuer: service.policy.issuer.clone(),
         };
         drop(service);
-        let (store, vault) = place.files()?;
         let (store, vault) = (store.to_owned(), FileVault::open(vault).map_err(WiringError::from)?);
         let view = until_stopped(move |stop| self.write(&store, &vault, &facts, stop)).await?;
         view.show(global)
@@ -234,7 +234,8 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
 
 /// Whether a service can be started there.
 async fn check(settings: &Settings, place: &StateLocation) -> Result<(), String> {
-    let service: Service = wiring::existing(settings, place).await.map_err(|error| error.to_string())?;
+    let service: Service =
+        wiring::existing(settings, place, Opener::Command).await.map_err(|error| error.to_string())?;
     service
         .ready(true)
         .await

@@ -9,7 +9,7 @@ use crate::{
     client::{ClientError, Remote},
     domain::{Refusal, Secret, Service},
     settings::Settings,
-    wiring::{self, StateLocation, WiringError},
+    wiring::{self, Opener, StateLocation, WiringError},
 };
 
 /// Who the audit events name.
@@ -129,7 +129,7 @@ impl Access {
 pub(super) async fn store(settings: &Settings) -> Result<Service, CliError> {
     let place = StateLocation::of_settings(settings)?.ok_or(WiringError::NoStore)?;
     super::output::start_log(settings, "gatemint::audit=info,warn")?;
-    Ok(wiring::existing(settings, &place).await?)
+    Ok(wiring::existing(settings, &place, Opener::Command).await?)
 }
 
 /// Everything that a list of the store holds. `page` gets how many to ask for, and after which place.

@@ -40,7 +40,8 @@ Examples:
   gatemint key rotate --refresh --now --data .gatemint  somebody else may have the vault: all sessions end, too
   GATEMINT_SIGNING_ALG=RS256 gatemint key rotate --data .gatemint    a new key of another algorithm
 
-`serve` does the first by itself, every GATEMINT_KEY_ROTATE_EVERY.")]
+`serve` does the first by itself, every GATEMINT_KEY_ROTATE_EVERY; in AWS the secret's rotation schedule does.
+A secret that holds {\"gatemint\":\"empty\"} gets its first key, or its first pepper, which is used at once.")]
     Rotate {
         /// An emergency: replace all keys at once. What they signed dies
         #[arg(long)]
@@ -159,14 +160,23 @@ async fn rotate_keys(service: &Service, pace: Pace, global: &Global) -> Result<(
         }));
     }
     let (kid, alg, from) = (rotated.kid, rotated.algorithm, rotated.signs_from.rfc3339());
+    let noticed = span(service.keys.kept_for());
     match pace {
+        _ if rotated.first => {
+            output::line(&format!("The first key, {kid} ({alg}), is published, and signs."));
+            output::line(&format!(
+                "Processes that were refused for want of it go on at once, others within {noticed}."
+            ));
+        }
         Pace::Announced => {
             output::line(&format!("The new {alg} key {kid} is published, and signs from {from}."));
             output::line("Nothing dies: the key before it goes on judging what it signed.");
         }
         Pace::AtOnce => {
             output::line(&format!("The new {alg} key {kid} signs. It has replaced {}.", keys(rotated.replaced)));
-            output::line("Dead: every access token issued until now. Other processes here notice within 12 seconds.");
+            output::line(&format!(
+                "Dead: every access token issued until now. Other processes of this service notice within {noticed}."
+            ));
             output::line(
                 "      Verifiers elsewhere notice when they read the JWKS again: most within 5 minutes, some keep",
             );
@@ -180,6 +190,12 @@ async fn rotate_keys(service: &Service, pace: Pace, global: &Global) -> Result<(
     Ok(())
 }
 
+/// A time that somebody waits for, in words.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 120 { format!("{seconds} seconds") } else { format!("{} minutes", seconds.div_ceil(60)) }
+}
+
 fn keys(count: usize) -> String {
     if count == 1 { "the only key".to_owned() } else { format!("all {count} keys") }
 }
@@ -190,7 +206,14 @@ async fn rotate_peppers(service: &Service, pace: Pace, global: &Global) -> Resul
     if global.json {
         return output::json(&serde_json::json!({ "id": rotated.id, "active_from": from }));
     }
+    let noticed = span(service.keys.kept_for());
     match pace {
+        _ if rotated.first => {
+            output::line(&format!(
+                "The first pepper, {}, is used: refresh tokens can be made from now on.",
+                rotated.id
+            ));
+        }
         Pace::Announced => {
             output::line(&format!(
                 "The new pepper {} is published, and refresh tokens are made with it from {from}.",
@@ -204,9 +227,10 @@ async fn rotate_peppers(service: &Service, pace: Pace, global: &Global) -> Resul
         Pace::AtOnce => {
             output::line(&format!("The new pepper {} is used. It has replaced all others.", rotated.id));
             output::line(
-                "Dead: every session; nobody's refresh token is good any more. Other processes here notice within",
+                "Dead: every session; nobody's refresh token is good any more. Other processes of this service",
             );
-            output::line("      12 seconds. The throttle begins anew: counters, and the addresses that it knows.");
+            output::line(&format!("      notice within {noticed}."));
+            output::line("      The throttle begins anew: counters, and the addresses that it knows.");
             output::line("Alive: access tokens issued until now, each until its exp, which is 24 hours off at most.");
             output::line("To end them too: gatemint key rotate --now");
         }

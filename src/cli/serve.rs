@@ -26,7 +26,7 @@ use crate::{
     },
     http::{self, Function, Options},
     settings::{Settings, USUAL_LISTEN},
-    wiring::StateLocation,
+    wiring::{Opener, StateLocation, WiringError},
 };
 
 /// How long requests under way may take after SIGTERM.
@@ -59,15 +59,27 @@ impl Serve {
             None => None,
         };
 
-        let backends = place.open(true)?;
+        let backends = place.open(&settings, Opener::Serve).await?;
         let backends = if metrics.is_some() { backends.measured() } else { backends };
-        let born = backends.born().await?;
         let here = format!("http://{address}");
-        let recorded = born.as_ref().map(|born| born.issuer.clone());
-        let issuer = settings.issuer.clone().or(recorded).unwrap_or_else(|| here.clone());
-        let mut service = backends.service(&settings, issuer);
         let first_password = place.first_password();
-        if born.is_none() {
+        let born = if place.is_on_one_machine() { backends.born().await? } else { None };
+        let recorded = born.as_ref().map(|born| born.issuer.clone());
+        let issuer = settings.issuer.clone().or(recorded);
+        let issuer = match issuer {
+            Some(issuer) => issuer,
+            None if place.is_on_one_machine() => here.clone(),
+            None => return Err(WiringError::NoIssuer(place.name()).into()),
+        };
+        let mut service = backends.service(&settings, issuer);
+        if !place.is_on_one_machine() {
+            // What is shared was made by somebody else, and may be away for a while: the service answers 503 until then.
+            if let Err(refusal) = service.ready(true).await {
+                let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+                output::aside(&format!("Not ready yet, and every request is answered 503 until it is: {cause}"));
+                tracing::warn!(cause, "not ready yet");
+            }
+        } else if born.is_none() {
             let file = first_password.clone().unwrap_or_else(|| PathBuf::from("admin-password"));
             let recorded = first_start(&service, &file).await?;
             if settings.issuer.is_none() {
@@ -94,10 +106,13 @@ impl Serve {
         let options = Options::of(settings.trusted_proxies, &settings.cors_origins)
             .map_err(|error| CliError::Failed(error.to_string()))?;
         let service = Arc::new(service);
-        let rotation = tokio::spawn(keys::keep_rotating(service.clone()));
+        // In Secrets Manager's keys a function of their own takes turns.
+        let rotation = place.rotates_its_keys().then(|| tokio::spawn(keys::keep_rotating(service.clone())));
         let router = http::router(service, Function::Http, &options);
         let answered = answer((listener, router, Limits::usual().behind(settings.trusted_proxies)), metrics).await;
-        rotation.abort();
+        if let Some(rotation) = rotation {
+            rotation.abort();
+        }
         answered
     }
 }

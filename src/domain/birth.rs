@@ -3,10 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Refusal, Secret, Service,
+    Refusal, RefusalKind, Secret, Service,
     account::manage::{self, NewAccount},
     ids::Role,
-    key::{Algorithm, KeyDocument, KeySet},
+    is_unfilled,
+    key::{
+        Algorithm, KeyDocument, KeySet,
+        rotate::{self, Pace},
+    },
     session::{PepperRing, RingDocument},
 };
 use crate::{
@@ -17,6 +21,9 @@ use crate::{
 
 /// The admin's name.
 pub const ADMIN: &str = "admin";
+
+/// Who fills an empty secret, in the audit log.
+const ACTOR: &str = "first start";
 
 /// The row that says that the first start happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,7 +59,8 @@ impl Record for Born {
     }
 }
 
-/// Makes what is missing of keys, peppers and the row of public keys. Of several that race the first one's stand.
+/// Makes what is missing of keys, peppers and the row of public keys; fills what was made empty. Of several that race the
+/// first one's stand.
 ///
 /// # Errors
 /// `Unavailable`.
@@ -61,9 +69,13 @@ pub async fn make_keys(service: &Service) -> Result<(), Refusal> {
     let entropy = service.entropy.as_ref();
     let alg = service.policy.signing_alg.unwrap_or(Algorithm::ES256);
     let first_keys = async || Ok(KeyDocument::first(alg, now).await?.render());
-    create_secret(service.vault.as_ref(), KeySet::SECRET, first_keys).await?;
+    if create_secret(service.vault.as_ref(), KeySet::SECRET, first_keys).await? == Held::Nothing {
+        stands(rotate::rotate(service, Pace::Announced, ACTOR).await)?;
+    }
     let first_pepper = async || Ok(RingDocument::first(entropy, now).render());
-    create_secret(service.vault.as_ref(), PepperRing::SECRET, first_pepper).await?;
+    if create_secret(service.vault.as_ref(), PepperRing::SECRET, first_pepper).await? == Held::Nothing {
+        stands(rotate::rotate_peppers(service, Pace::Announced, ACTOR).await)?;
+    }
     let keys = service.keys.private(now, entropy, service.vault.as_ref()).await?;
     match service.commit(now, vec![keys.public().put(When::Absent)]).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
@@ -71,17 +83,33 @@ pub async fn make_keys(service: &Service) -> Result<(), Refusal> {
     }
 }
 
+/// What a secret holds.
+#[derive(PartialEq, Eq)]
+enum Held {
+    Something,
+    /// It was made empty.
+    Nothing,
+}
+
 async fn create_secret(
     vault: &dyn Vault,
     name: &str,
     value: impl AsyncFnOnce() -> Result<Secret<Vec<u8>>, Refusal>,
-) -> Result<(), Refusal> {
-    if vault.current(name).await?.is_some() {
-        return Ok(());
+) -> Result<Held, Refusal> {
+    if let Some(held) = vault.current(name).await? {
+        return Ok(if is_unfilled(held.value.expose()) { Held::Nothing } else { Held::Something });
     }
     match vault.create(name, value().await?).await {
-        Ok(()) | Err(VaultError::Conflict(_)) => Ok(()),
+        Ok(()) | Err(VaultError::Conflict(_)) => Ok(Held::Something),
         Err(unavailable) => Err(unavailable.into()),
+    }
+}
+
+/// Whoever was faster has filled it.
+fn stands<T>(rotated: Result<T, Refusal>) -> Result<(), Refusal> {
+    match rotated {
+        Err(refusal) if refusal.kind != RefusalKind::Conflict => Err(refusal),
+        _ => Ok(()),
     }
 }
 

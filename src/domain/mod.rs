@@ -15,8 +15,10 @@ mod refusal;
 mod secret;
 mod service;
 pub mod session;
+mod unfilled;
 
 pub use policy::Policy;
 pub use refusal::{GrantError, GrantRefusal, Refusal, RefusalKind};
 pub use secret::{Secret, same_secret};
 pub use service::{ROUNDS, Service};
+pub(crate) use unfilled::is_unfilled;

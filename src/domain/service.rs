@@ -119,7 +119,7 @@ impl Service {
         let published = self
             .read::<super::key::PublicKeys>(now, super::key::PublicKeys::row())
             .await?
-            .ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))?;
+            .ok_or_else(|| Refusal::unavailable(super::key::NO_PUBLIC_KEYS))?;
         if signs {
             // From the vault itself, not from memory, which would go on for a day.
             super::key::read_key_set(self.vault.as_ref())

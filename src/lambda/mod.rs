@@ -4,6 +4,7 @@
 //! function    which function am I? decided once, at init
 //! dispatch    one event in, one reply out; the last net under everything
 //! raw_event   JSON → http::Request, or the reason why not
+//! rotation    the four steps of a rotation, as Secrets Manager asks for them
 //! reply       http::Response → API Gateway's payload 2.0
 //! start       from the environment to a running function
 //! log         lines for CloudWatch, and what they must not hold
@@ -19,6 +20,7 @@ mod function;
 mod log;
 mod raw_event;
 mod reply;
+pub mod rotation;
 mod start;
 
 pub use function::{NoFunction, resolve};

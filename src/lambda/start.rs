@@ -6,7 +6,7 @@ use super::{missing_runtime_variable, resolve, run, start_log};
 use crate::{
     http::{self, Options},
     settings::Settings,
-    wiring::{self, StateLocation},
+    wiring::{self, Opener, StateLocation},
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -38,14 +38,6 @@ async fn start() -> Result<(), Failure> {
     }
     let [function, handler, root] = ["GATEMINT_FUNCTION", "_HANDLER", "LAMBDA_TASK_ROOT"].map(variable);
     let function = resolve(function.as_deref(), handler.as_deref(), root.as_deref())?;
-    if root.is_some() {
-        // A function's disk is gone with it, and no two instances share one.
-        return Err(
-            "GATEMINT_STORE must name a store that outlives a function, and this version has none for AWS Lambda \
-                    yet: sqlite: and memory: are for one machine"
-                .into(),
-        );
-    }
     let settings = Settings::read(
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))),
@@ -54,7 +46,13 @@ async fn start() -> Result<(), Failure> {
     let place = StateLocation::of_settings(&settings)?.ok_or(
         "no store: set GATEMINT_DATA to the data directory of a `gatemint serve`, or GATEMINT_STORE and GATEMINT_VAULT",
     )?;
-    let service = wiring::existing(&settings, &place).await?;
+    if root.is_some() && place.is_on_one_machine() {
+        // A function's disk is gone with it, and no two instances share one.
+        return Err("GATEMINT_STORE and GATEMINT_VAULT must name what outlives a function: dynamodb:TABLE and \
+             secretsmanager:PREFIX; sqlite:, memory: and file: are for one machine"
+            .into());
+    }
+    let service = wiring::existing(&settings, &place, Opener::Function { vault: true }).await?;
     let options = Options::of(settings.trusted_proxies, &settings.cors_origins)?;
     run(http::router(Arc::new(service), function, &options)).await
 }

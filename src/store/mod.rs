@@ -11,6 +11,8 @@
 //! * A row whose `expires_at` has come is absent for every purpose, whether or not it was purged yet.
 //! * A commit that is retried under its own id after a lost reply finds its own work and reports success.
 
+#[cfg(feature = "aws")]
+mod dynamodb;
 mod judge;
 mod measured;
 mod memory;
@@ -18,6 +20,8 @@ mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "aws")]
+pub use dynamodb::DynamoStore;
 pub use measured::MeasuredStore;
 pub use memory::MemoryStore;
 pub use row::{Record, Row, UnreadableRow, decode};

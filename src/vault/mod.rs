@@ -9,10 +9,14 @@ mod entry;
 #[cfg(feature = "sqlite")]
 mod file;
 mod memory;
+#[cfg(feature = "aws")]
+mod secrets_manager;
 
 #[cfg(feature = "sqlite")]
 pub use file::{FileVault, OpenError, SecretFile};
 pub use memory::MemoryVault;
+#[cfg(feature = "aws")]
+pub use secrets_manager::SecretsManagerVault;
 
 use async_trait::async_trait;
 

@@ -1,6 +1,10 @@
 //! What the tests share: a service in memory with a clock that the test moves, and ways to ask it.
 
 pub(crate) mod asking;
+#[cfg(feature = "aws")]
+pub(crate) mod emulator;
+#[cfg(feature = "aws")]
+pub(crate) mod fault_proxy;
 pub(crate) mod process;
 pub(crate) mod runtime_api;
 pub(crate) mod watched;
@@ -81,8 +85,13 @@ impl TestService {
 
     /// With a policy and options.
     pub(crate) async fn with(policy: Policy, options: Options) -> Self {
+        Self::on(WatchedStore::default(), policy, options).await
+    }
+
+    /// On a store of the test's own.
+    pub(crate) async fn on(store: WatchedStore, policy: Policy, options: Options) -> Self {
         let clock = Arc::new(ManualClock::at(1_800_000_000));
-        let store = Arc::new(WatchedStore::default());
+        let store = Arc::new(store);
         let vault = Arc::new(MemoryVault::new());
         let service = Self::start(&store, &vault, &clock, policy);
         birth::make_keys(&service).await.unwrap();
@@ -108,6 +117,16 @@ impl TestService {
     /// Another process beside this one, with a memory and perhaps a policy of its own.
     pub(crate) fn beside(&self, policy: Policy) -> Arc<Service> {
         Self::start(&self.store, &self.vault, &self.clock, policy)
+    }
+
+    /// Another process on the same state, whose clock is its own.
+    #[cfg(feature = "aws")]
+    pub(crate) fn elsewhere(&self, clock: ManualClock) -> Self {
+        let clock = Arc::new(clock);
+        let service = Self::start(&self.store, &self.vault, &clock, self.service.policy.clone());
+        let router = router(service.clone(), Function::Http, &Options::default());
+        let (store, vault) = (self.store.clone(), self.vault.clone());
+        Self { service, clock, store, vault, router, secrets: Mutex::default() }
     }
 
     /// Makes a user with [`PASSWORD`].

@@ -1,9 +1,9 @@
-//! A store in memory that counts round trips, remembers every body, and fails when it is told to.
+//! A store, in memory unless it stands on another, that counts round trips, remembers every body, and fails when it is told to.
 
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -24,9 +24,8 @@ pub(crate) enum Fault {
 }
 
 /// The store.
-#[derive(Default)]
 pub(crate) struct WatchedStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     gets: AtomicUsize,
     commits: AtomicUsize,
     bodies: Mutex<Vec<String>>,
@@ -35,7 +34,25 @@ pub(crate) struct WatchedStore {
     away: std::sync::atomic::AtomicBool,
 }
 
+impl Default for WatchedStore {
+    fn default() -> Self {
+        Self::around(Arc::new(MemoryStore::new()))
+    }
+}
+
 impl WatchedStore {
+    /// Around another store.
+    pub(crate) fn around(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            gets: AtomicUsize::default(),
+            commits: AtomicUsize::default(),
+            bodies: Mutex::default(),
+            faults: Mutex::default(),
+            away: std::sync::atomic::AtomicBool::default(),
+        }
+    }
+
     /// (gets, commits) since the last call.
     pub(crate) fn round_trips(&self) -> (usize, usize) {
         (self.gets.swap(0, Ordering::SeqCst), self.commits.swap(0, Ordering::SeqCst))

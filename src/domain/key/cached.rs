@@ -29,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a value is used while its source is away.
 const STALE_FOR: Duration = Duration::from_hours(24);
 
+/// Why nothing can be signed or judged without the public row.
+pub(crate) const NO_PUBLIC_KEYS: &str =
+    "no signing keys yet: the store lists none (keys#jwks); the first rotation, or `gatemint key rotate`, makes them";
+
 struct Entry<T> {
     value: Arc<T>,
     read_at: Timestamp,
@@ -185,6 +189,11 @@ impl Keys {
         Self { public: Cached::new(time), private: Cached::new(time), peppers: Cached::new(time) }
     }
 
+    /// How old what is at hand may be: so soon every process notices a rotation that would not wait.
+    pub fn kept_for(&self) -> Duration {
+        self.private.fresh_for * 6 / 5
+    }
+
     /// Lets everything be read again at its next use: something was rotated.
     pub async fn expire(&self) {
         self.public.expire().await;
@@ -298,7 +307,7 @@ impl Keys {
 async fn read_public(now: Timestamp, store: &dyn Store) -> Result<PublicKeys, Refusal> {
     let row = store.get(now, &[PublicKeys::row()]).await?.pop().flatten();
     let row: Option<Row<PublicKeys>> = decode(row)?;
-    row.map(|row| row.record).ok_or_else(|| Refusal::absent("the store holds no public keys (keys#jwks)"))
+    row.map(|row| row.record).ok_or_else(|| Refusal::absent(NO_PUBLIC_KEYS))
 }
 
 /// The private keys as the vault has them now. `Absent`: it has none.

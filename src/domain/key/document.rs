@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{Algorithm, KeySet, Timetable};
 use crate::{
     clock::Timestamp,
-    domain::{Refusal, Secret},
+    domain::{Refusal, Secret, is_unfilled},
 };
 
 const FORMAT: u32 = 1;
@@ -129,6 +129,12 @@ impl KeyDocument {
         Ok(Self { based_on: Some(id.to_owned()), ..Self::first(alg, now).await? })
     }
 
+    /// The newest key's timetable, if it was announced: made to be known to verifiers before it signs.
+    pub(super) fn announced(&self) -> Option<Timetable> {
+        let newest = self.keys.last().map(|newest| newest.times);
+        newest.filter(|times| times.is_upcoming(times.published_at))
+    }
+
     /// Whether it is time for a new key: the newest is older than `every`, or of another algorithm than is wanted.
     pub(super) fn is_due(&self, now: Timestamp, every: Duration, wanted: Option<Algorithm>) -> bool {
         self.keys.last().is_some_and(|newest| {
@@ -161,6 +167,12 @@ impl KeyDocument {
     /// # Errors
     /// It is not a key set that this version knows. The text holds nothing of the keys.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if is_unfilled(bytes) {
+            return Err(format!(
+                "no signing keys yet: {} is empty, its first rotation or `gatemint key rotate` makes them",
+                KeySet::SECRET
+            ));
+        }
         let document: Self = serde_json::from_slice(bytes)
             .map_err(|error| format!("{} is not a key set: {:?} error", KeySet::SECRET, error.classify()))?;
         if document.v != FORMAT {

@@ -12,6 +12,6 @@ pub mod rotate;
 mod set;
 
 pub use cached::{Cached, Keys};
-pub(crate) use cached::{read_key_set, read_peppers};
+pub(crate) use cached::{NO_PUBLIC_KEYS, read_key_set, read_peppers};
 pub(crate) use document::KeyDocument;
 pub use set::{Algorithm, KeySet, Material, PublicKey, PublicKeys, State, Timetable};

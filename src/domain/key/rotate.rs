@@ -3,15 +3,20 @@
 //! Four steps, each of which may be repeated under its request id, and which are Secrets Manager's: *create* stages the
 //! next document in the vault, *publish* lists its keys in the store, *test* signs and judges with it, *finish* makes it
 //! the current one. The public row covers what the vault holds at every moment, so that wherever a rotation is cut off,
-//! whatever signs is known to all verifiers.
+//! whatever signs is known to all verifiers. A secret that is still empty gets its first key the same way, and the store
+//! its public row; what is neither empty nor a key set is refused and stays as it is.
+
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Algorithm, KeySet, PublicKey, PublicKeys, State, Timetable, document::KeyDocument, jwt};
+use super::{
+    Algorithm, KeySet, PublicKey, PublicKeys, State, Timetable, cached::NO_PUBLIC_KEYS, document::KeyDocument, jwt,
+};
 use crate::{
     clock::Timestamp,
     domain::{
-        ROUNDS, Refusal, RefusalKind, Service,
+        ROUNDS, Refusal, RefusalKind, Service, is_unfilled,
         session::{PepperRing, RingDocument},
     },
     store::{CommitError, Record, Row, When},
@@ -20,6 +25,10 @@ use crate::{
 
 /// How often an emergency begins again when another rotation was faster: each of those can stand in its way once.
 const EMERGENCY_ROUNDS: usize = 32;
+
+/// How long before it signs a key has to be in the public row: verifiers may keep a JWKS for two hours, and processes
+/// keep the row for six minutes. Less than the shortest time that a key may be announced ahead.
+const KNOWN_BEFORE: Duration = Duration::from_mins(130);
 
 /// How the keys are rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +50,8 @@ pub struct Rotated {
     pub signs_from: Timestamp,
     /// How many keys it has replaced at once.
     pub replaced: usize,
+    /// Whether there was none before: it signs at once, whatever the pace.
+    pub first: bool,
 }
 
 /// Rotates the signing keys.
@@ -71,12 +82,14 @@ async fn rotate_once(service: &Service, pace: Pace, actor: &str) -> Result<Rotat
         algorithm: new.material.algorithm(),
         signs_from: new.times.signs_from,
         replaced: if pace == Pace::AtOnce { before } else { 0 },
+        first: before == 0,
         kid: new.kid,
     })
 }
 
-/// Brings the public row in line with the vault, and rotates the signing keys if it is time to: the newest is old enough, or not of the algorithm that is wanted. None if
-/// it is not, or if another process has done it meanwhile.
+/// Brings the public row in line with the vault, and rotates the signing keys if it is time to: there is none yet, or
+/// the newest is old enough or not of the algorithm that is wanted. None if it is not, or if another process has done it
+/// meanwhile.
 ///
 /// # Errors
 /// `Unavailable`.
@@ -85,8 +98,8 @@ pub async fn rotate_if_due(service: &Service, actor: &str) -> Result<Option<Rota
     change_row(service, service.now(), Listing::WhatTheVaultHolds).await?;
     let current = current(service).await?;
     let policy = &service.policy;
-    let document = parse(&current)?;
-    if !document.is_due(service.now(), policy.key_rotate_every, policy.signing_alg) {
+    let due = |document: KeyDocument| document.is_due(service.now(), policy.key_rotate_every, policy.signing_alg);
+    if !held(&current)?.is_none_or(due) {
         return Ok(None);
     }
     match rotate(service, Pace::Announced, actor).await {
@@ -96,31 +109,46 @@ pub async fn rotate_if_due(service: &Service, actor: &str) -> Result<Option<Rota
     }
 }
 
-/// Stages the next document under the request id. Says how many keys there were before.
+/// Stages the next document under the request id; the first one, whose key signs at once, if there is none. Says how
+/// many keys there were before. What is staged under this id already stays.
 ///
 /// # Errors
-/// `Conflict`, `Unavailable`.
+/// `Conflict`: a key is upcoming already, another rotation was faster, or what is staged is too old to go on with.
+/// `Unavailable`: also if what the vault holds is neither empty nor a key set; it stays as it is.
 pub async fn create(service: &Service, now: Timestamp, request_id: &str, pace: Pace) -> Result<usize, Refusal> {
     let current = current(service).await?;
-    let document = parse(&current)?;
-    let before = document.keys().len();
-    if current.id == request_id || staged(service, request_id).await?.is_some() {
+    let held = held(&current)?;
+    let before = held.as_ref().map_or(0, |document| document.keys().len());
+    if current.id == request_id {
         return Ok(before);
     }
-    let alg = service.policy.signing_alg.unwrap_or_else(|| document.algorithm());
-    let next = match pace {
-        Pace::Announced => document.followed(&current.id, alg, now, service.policy.key_publish_ahead).await?,
-        Pace::AtOnce => KeyDocument::replaced(&current.id, alg, now).await?,
+    if let Some(staged) = staged(service, request_id).await? {
+        return in_time(&parse(&staged)?, now, Duration::ZERO).map(|()| before);
+    }
+    let wanted = service.policy.signing_alg;
+    let next = match (held, pace) {
+        (None, _) => KeyDocument::replaced(&current.id, wanted.unwrap_or(Algorithm::ES256), now).await?,
+        (Some(document), Pace::AtOnce) => {
+            KeyDocument::replaced(&current.id, wanted.unwrap_or_else(|| document.algorithm()), now).await?
+        }
+        (Some(document), Pace::Announced) => {
+            let alg = wanted.unwrap_or_else(|| document.algorithm());
+            document.followed(&current.id, alg, now, service.policy.key_publish_ahead).await?
+        }
     };
-    service.vault.stage(KeySet::SECRET, request_id, next.render()).await.map_err(outrun)?;
-    Ok(before)
+    match service.vault.stage(KeySet::SECRET, request_id, next.render()).await {
+        // This very step, run twice at a time: what is there will do.
+        Err(VaultError::Conflict(_)) if staged(service, request_id).await?.is_some() => Ok(before),
+        staged => staged.map(|()| before).map_err(outrun),
+    }
 }
 
 /// Lists the staged document's keys in the store, beside those that are there: neither what signs now nor what signs
-/// next is unknown to a verifier, wherever this is cut off.
+/// next is unknown to a verifier, wherever this is cut off. Makes the row if there is none.
 ///
 /// # Errors
-/// `Conflict`: another rotation has taken the place of this one. `Unavailable`.
+/// `Conflict`: nothing is staged under this id, another rotation has taken its place, or it is too late for verifiers to
+/// learn of the key before it signs. `Unavailable`.
 pub async fn publish(service: &Service, now: Timestamp, request_id: &str) -> Result<(), Refusal> {
     change_row(service, now, Listing::WithStaged(request_id)).await
 }
@@ -128,19 +156,20 @@ pub async fn publish(service: &Service, now: Timestamp, request_id: &str) -> Res
 /// Signs with the newest key of the staged document and judges that by the row. The key comes back.
 ///
 /// # Errors
-/// `Unavailable`: the row does not list it, or what it signs does not hold.
+/// `Conflict`: nothing is staged under this id. `Unavailable`: the row does not list the key, or what it signs does not
+/// hold.
 pub async fn test(service: &Service, now: Timestamp, request_id: &str) -> Result<PublicKey, Refusal> {
     let version = match staged(service, request_id).await? {
         Some(staged) => staged,
         None => {
-            current(service).await.and_then(|now| if now.id == request_id { Ok(now) } else { Err(superseded()) })?
+            current(service).await.and_then(|now| if now.id == request_id { Ok(now) } else { Err(not_staged()) })?
         }
     };
     let unsound = |what: &str| Refusal::unavailable(format!("the new key was not put to use: {what}"));
     let set = key_set(&version)?;
     let new = set.newest().ok_or_else(|| unsound("there is none"))?;
     let row = public_row(service, now).await?;
-    let listed = row.record.keys.into_iter().find(|key| key.kid == new.kid());
+    let listed = row.and_then(|row| row.record.keys.into_iter().find(|key| key.kid == new.kid()));
     let Some(listed) = listed else {
         // Another rotation may have taken its place since, and its key out of the row.
         let ours = staged(service, request_id).await?.is_some() || current(service).await?.id == request_id;
@@ -163,11 +192,23 @@ struct Probe {
 /// neither it nor a next one holds.
 ///
 /// # Errors
-/// `Conflict`: another rotation was faster. `Unavailable`.
+/// `Conflict`: nothing is staged under this id, it is not published, another rotation was faster, or the key's turn has
+/// come before. `Unavailable`.
 pub async fn finish(service: &Service, now: Timestamp, request_id: &str, actor: &str) -> Result<(), Refusal> {
     if let Some(staged) = staged(service, request_id).await? {
-        let based_on =
-            parse(&staged)?.based_on.ok_or_else(|| Refusal::unavailable("the staged keys follow on none"))?;
+        let next = parse(&staged)?;
+        // The keys before it stop signing by then, and judge for as long as a token of that moment lives.
+        in_time(&next, now, Duration::ZERO)?;
+        let based_on = next.based_on.clone().ok_or_else(|| Refusal::unavailable("the staged keys follow on none"))?;
+        let row = public_row(service, now).await?;
+        let published = row.is_some_and(|row| {
+            key_set(&staged).is_ok_and(|set| set.newest().is_some_and(|new| row.record.lists(new.kid())))
+        });
+        if !published {
+            let ours = current(service).await?.id == based_on;
+            let early = || Refusal::conflict("the new key is not published yet: that comes before it is put to use");
+            return Err(if ours { early() } else { superseded() });
+        }
         service.vault.promote(KeySet::SECRET, request_id, &based_on).await.map_err(outrun)?;
         // From here on they are rotated, whatever becomes of the rest.
         let promoted = key_set(&staged)?;
@@ -179,7 +220,7 @@ pub async fn finish(service: &Service, now: Timestamp, request_id: &str, actor: 
             keys.count = promoted.public().keys.len(),
         );
     } else if current(service).await?.id != request_id {
-        return Err(superseded());
+        return Err(not_staged());
     }
     change_row(service, now, Listing::WhatTheVaultHolds).await?;
     service.keys.expire().await;
@@ -193,9 +234,12 @@ pub struct RotatedPepper {
     pub id: u8,
     /// From when on refresh tokens are derived with it.
     pub active_from: Timestamp,
+    /// Whether there was none before.
+    pub first: bool,
 }
 
-/// Rotates the peppers: [`Pace::AtOnce`] ends every session.
+/// Rotates the peppers: [`Pace::AtOnce`] ends every session. A secret that is still empty gets its first pepper, which
+/// is used at once.
 ///
 /// # Errors
 /// `Conflict`: a pepper is upcoming already, or another rotation was faster. `Unavailable`.
@@ -205,10 +249,15 @@ pub async fn rotate_peppers(service: &Service, pace: Pace, actor: &str) -> Resul
     let name = PepperRing::SECRET;
     let none = || Refusal::unavailable(format!("the vault holds no {name}"));
     let current = service.vault.current(name).await?.ok_or_else(none)?;
-    let ring = RingDocument::parse(current.value.expose()).map_err(Refusal::unavailable)?;
-    let next = match pace {
-        Pace::Announced => ring.followed(entropy, now)?,
-        Pace::AtOnce => ring.replaced(entropy, now)?,
+    let first = is_unfilled(current.value.expose());
+    let next = if first {
+        RingDocument::first(entropy, now)
+    } else {
+        let ring = RingDocument::parse(current.value.expose()).map_err(Refusal::unavailable)?;
+        match pace {
+            Pace::Announced => ring.followed(entropy, now)?,
+            Pace::AtOnce => ring.replaced(entropy, now)?,
+        }
     };
     let request_id = new_request_id(service);
     service.vault.stage(name, &request_id, next.render()).await.map_err(outrun)?;
@@ -221,9 +270,9 @@ pub async fn rotate_peppers(service: &Service, pace: Pace, actor: &str) -> Resul
         actor,
         pepper.id = id,
         pepper.active_from = active_from.rfc3339(),
-        sessions.ended = pace == Pace::AtOnce,
+        sessions.ended = pace == Pace::AtOnce && !first,
     );
-    Ok(RotatedPepper { id, active_from })
+    Ok(RotatedPepper { id, active_from, first })
 }
 
 /// A key as an operator sees it.
@@ -240,7 +289,7 @@ pub struct ListedKey {
 /// # Errors
 /// `Unavailable`.
 pub async fn list(service: &Service, now: Timestamp) -> Result<Vec<ListedKey>, Refusal> {
-    let row = public_row(service, now).await?;
+    let row = public_row(service, now).await?.ok_or_else(|| Refusal::unavailable(NO_PUBLIC_KEYS))?;
     Ok(row.record.keys.into_iter().map(|public| ListedKey { state: public.times.state(now), public }).collect())
 }
 
@@ -263,11 +312,17 @@ impl Listing<'_> {
                 let staged = staged(service, request_id).await?;
                 let current = current(service).await?;
                 if current.id == request_id {
-                    return Ok(row.clone());
+                    return if row.keys.is_empty() { Ok(key_set(&current)?.public().clone()) } else { Ok(row.clone()) };
                 }
+                let staged = staged.ok_or_else(not_staged)?;
                 // What cannot be promoted any more is not listed: it may hold what an emergency has just dropped.
-                let staged = staged.filter(|staged| follows(staged, &current)).ok_or_else(superseded)?;
+                if !follows(&staged, &current) {
+                    return Err(superseded());
+                }
                 let new = key_set(&staged)?.public().keys.clone();
+                if !new.iter().all(|new| holds(&row.keys, &new.kid)) {
+                    in_time(&parse(&staged)?, now, KNOWN_BEFORE)?;
+                }
                 let others = row.keys.iter().filter(|old| old.times.judges(now) && !holds(&new, &old.kid));
                 keys =
                     others.map(|old| PublicKey { times: stopped(old.times, now), ..old.clone() }).collect::<Vec<_>>();
@@ -277,6 +332,10 @@ impl Listing<'_> {
                 // In this order: what is promoted in between is found in the second place, and no more in the first.
                 let staged = service.vault.staged(KeySet::SECRET).await?;
                 let current = current(service).await?;
+                if is_unfilled(current.value.expose()) {
+                    // Nothing of it could be in the row, or be missing there.
+                    return Ok(row.clone());
+                }
                 keys = key_set(&current)?.public().keys.clone();
                 if let Some(next) = staged.as_ref().filter(|next| follows(next, &current)) {
                     let next = key_set(next)?.public().keys.clone();
@@ -298,12 +357,15 @@ fn holds(keys: &[PublicKey], kid: &str) -> bool {
 /// Changes the public row; again with the row that won, if another change was faster.
 async fn change_row(service: &Service, now: Timestamp, listing: Listing<'_>) -> Result<(), Refusal> {
     for _ in 0..ROUNDS {
-        let row = public_row(service, now).await?;
-        let next = listing.after(service, now, &row.record).await?;
-        if next == row.record {
+        let (row, when) = match public_row(service, now).await? {
+            Some(row) => (row.record, When::VersionIs(row.version)),
+            None => (PublicKeys { keys: vec![] }, When::Absent),
+        };
+        let next = listing.after(service, now, &row).await?;
+        if next == row {
             return Ok(());
         }
-        match service.commit(now, vec![next.put(When::VersionIs(row.version))]).await {
+        match service.commit(now, vec![next.put(when)]).await {
             Ok(_) => return Ok(()),
             Err(CommitError::Conflict { .. }) => {}
             Err(unavailable) => return Err(unavailable.into()),
@@ -326,9 +388,20 @@ fn stopped(times: Timetable, now: Timestamp) -> Timetable {
     Timetable { signs_until: Some(times.signs_until.unwrap_or(now).min(now)), ..times }
 }
 
-async fn public_row(service: &Service, now: Timestamp) -> Result<Row<PublicKeys>, Refusal> {
-    let row = service.read(now, PublicKeys::row()).await?;
-    row.ok_or_else(|| Refusal::unavailable("the store holds no public keys (keys#jwks)"))
+async fn public_row(service: &Service, now: Timestamp) -> Result<Option<Row<PublicKeys>>, Refusal> {
+    service.read(now, PublicKeys::row()).await
+}
+
+/// Refuses to go on with a rotation that was announced and then held up, so that less than `before` is left until its
+/// key signs. The keys that it found went on signing, while its timetable counts on their having stopped.
+fn in_time(next: &KeyDocument, now: Timestamp, before: Duration) -> Result<(), Refusal> {
+    match next.announced() {
+        Some(times) if times.signs_from < now + before => Err(Refusal::conflict(format!(
+            "this rotation began at {} and was held up for too long: `gatemint key rotate` begins another",
+            times.published_at.rfc3339()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// 32 characters that no request had before: what Secrets Manager takes for one, too.
@@ -350,8 +423,26 @@ fn parse(version: &SecretVersion) -> Result<KeyDocument, Refusal> {
     KeyDocument::parse(version.value.expose()).map_err(Refusal::unavailable)
 }
 
+/// The key set that a version holds, each key of which can be read; none if it was never filled. An error stands for
+/// all that must not be replaced.
+fn held(version: &SecretVersion) -> Result<Option<KeyDocument>, Refusal> {
+    if is_unfilled(version.value.expose()) {
+        return Ok(None);
+    }
+    let document = parse(version)?;
+    KeySet::of(&document).map_err(Refusal::unavailable)?;
+    Ok(Some(document))
+}
+
 fn key_set(version: &SecretVersion) -> Result<KeySet, Refusal> {
     KeySet::parse(version.value.expose()).map_err(Refusal::unavailable)
+}
+
+fn not_staged() -> Refusal {
+    Refusal::conflict(
+        "nothing is staged for this rotation: it was not begun, or another has taken its place; `key list` shows what is \
+         there now",
+    )
 }
 
 fn superseded() -> Refusal {

@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 
 use crate::{
     clock::Timestamp,
-    domain::{Refusal, Secret},
+    domain::{Refusal, Secret, is_unfilled},
     entropy::Entropy,
 };
 
@@ -60,10 +60,26 @@ impl fmt::Debug for PepperRing {
 }
 
 /// The ring as the vault keeps it.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(crate) struct RingDocument {
     v: u32,
     peppers: Vec<PepperDocument>,
+}
+
+/// What may be in the vault: a ring, or the one pepper that a template has made, since Secrets Manager can add one
+/// generated member to an object and no more.
+#[derive(Deserialize)]
+struct Found {
+    v: u32,
+    peppers: Option<Vec<PepperDocument>>,
+    id: Option<u8>,
+    secret: Option<String>,
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,17 +230,31 @@ impl RingDocument {
     /// # Errors
     /// It is not a ring that this version knows. The text holds nothing of the secret.
     pub(crate) fn parse(document: &[u8]) -> Result<Self, String> {
-        let document: Self = serde_json::from_slice(document)
-            .map_err(|error| format!("{} is not a pepper ring: {:?} error", PepperRing::SECRET, error.classify()))?;
-        if document.v != FORMAT {
-            return Err(format!("{} has format {}, this version knows {FORMAT}", PepperRing::SECRET, document.v));
+        let name = PepperRing::SECRET;
+        if is_unfilled(document) {
+            return Err(format!("no peppers yet: {name} is empty, `gatemint key rotate --refresh` makes the first"));
         }
-        let sound = !document.peppers.is_empty()
-            && document.peppers.iter().all(|pepper| pepper.id != 0 && pepper.secret.len() >= 32);
-        if !sound {
-            return Err(format!("{} holds no pepper, or one under 32 characters or with id 0", PepperRing::SECRET));
+        let mut found: Found = serde_json::from_slice(document)
+            .map_err(|error| format!("{name} is not a pepper ring: {:?} error", error.classify()))?;
+        if found.v != FORMAT {
+            return Err(format!("{name} has format {}, this version knows {FORMAT}", found.v));
         }
-        Ok(document)
+        let peppers = match (found.peppers.take(), found.id, found.secret.take()) {
+            (Some(peppers), None, None) => peppers,
+            // Used since ever.
+            (None, Some(id), Some(secret)) => {
+                vec![PepperDocument { id, secret, active_from: Timestamp(0), gone_after: None }]
+            }
+            (_, _, mut secret) => {
+                secret.zeroize();
+                return Err(format!("{name} is not a pepper ring: it holds `peppers`, or `id` and `secret`"));
+            }
+        };
+        let sound = |pepper: &PepperDocument| pepper.id != 0 && pepper.secret.len() >= 32;
+        if peppers.is_empty() || !peppers.iter().all(sound) {
+            return Err(format!("{name} holds no pepper, or one under 32 characters or with id 0"));
+        }
+        Ok(Self { v: FORMAT, peppers })
     }
 }
 
@@ -250,6 +280,43 @@ mod tests {
         assert!(ring(&document, last_token_ends).find(1).is_some());
         assert!(ring(&document, used_from + STAYS_ON_FOR).find(1).is_none());
         assert!(ring(&document, used_from + STAYS_ON_FOR).find(2).is_some());
+    }
+
+    #[test]
+    fn the_one_pepper_of_a_template_is_a_ring_that_goes_on_as_any_other() {
+        let entropy = SystemEntropy;
+        let secret = "abcdefghijklmnopqrstuvwxyz012345";
+        let made = format!(r#"{{"v":1,"id":1,"secret":"{secret}"}}"#);
+        let ring_of_template = PepperRing::parse(made.as_bytes(), NOW).unwrap();
+        assert_eq!((ring_of_template.all().len(), ring_of_template.active(NOW).id), (1, 1));
+        let next = RingDocument::parse(made.as_bytes()).unwrap().followed(&entropy, NOW).unwrap();
+        let kept = &next.peppers[0];
+        assert_eq!((kept.id, kept.secret.as_str(), kept.active_from), (1, secret, Timestamp(0)));
+        let next = ring(&next, NOW + PUBLISHED_AHEAD);
+        assert_eq!((next.all().len(), next.active(NOW + PUBLISHED_AHEAD).id), (2, 2));
+    }
+
+    #[test]
+    fn what_is_no_ring_is_refused_by_name_and_not_quoted() {
+        let hush = "hush-hush-hush-hush-hush-hush-hush";
+        let wrong = [
+            format!(r#"{{"v":1,"id":1,"secret":"{hush}","peppers":[]}}"#),
+            format!(r#"{{"v":1,"id":0,"secret":"{hush}"}}"#),
+            format!(r#"{{"v":1,"id":256,"secret":"{hush}"}}"#),
+            format!(r#"{{"v":1,"secret":"{hush}"}}"#),
+            format!(r#"{{"v":2,"id":1,"secret":"{hush}"}}"#),
+            format!(r#"{{"v":1,"id":1,"secret":"{hush}""#),
+            format!(r#"{{"v":1,"id":1,"secret":["{hush}"]}}"#),
+            format!(r#""{hush}""#),
+            r#"{"v":1,"id":1,"secret":"hush-short"}"#.to_owned(),
+            r#"{"v":1,"id":1}"#.to_owned(),
+            r#"{"v":1,"peppers":[]}"#.to_owned(),
+            r#"{"gatemint":"empty"}"#.to_owned(),
+        ];
+        for wrong in wrong {
+            let said = RingDocument::parse(wrong.as_bytes()).err().unwrap();
+            assert!(said.contains(PepperRing::SECRET) && !said.contains("hush"), "{wrong}: {said}");
+        }
     }
 
     #[test]

@@ -1,0 +1,92 @@
+//! How this process speaks to AWS: whose credentials, which endpoints, and one HTTPS client for all services.
+//!
+//! Of the trust anchors only Amazon's four public roots are taken, because parsing a system's hundred and more is what
+//! the start of a function would spend most of its time on; `GATEMINT_TLS_ROOTS=system` takes those.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+
+use crate::settings::TlsRoots;
+
+/// Amazon Root CA 1 to 4, of the Amazon Trust Services repository.
+const AMAZON_ROOTS: &str = include_str!("aws/amazon-roots.pem");
+
+/// How long a connection may take to come about.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Whose credentials are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// Those that AWS Lambda puts into the environment, for as long as the process lives. Nothing else is asked.
+    Function,
+    /// What any AWS tool would use: environment, profile, single sign-on, the container's or the machine's role.
+    Operator,
+}
+
+/// Why AWS cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum AwsError {
+    /// A variable that AWS Lambda sets is not there.
+    #[error("{0} is not set; AWS Lambda sets it for every function")]
+    NotInLambda(&'static str),
+    /// Nobody said where.
+    #[error("no AWS region: set AWS_REGION, or one in the profile that AWS_PROFILE names")]
+    NoRegion,
+    /// The trust anchors cannot be used.
+    #[error("the trust anchors cannot be used: {0}")]
+    Roots(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What the clients of all services have in common. `AWS_ENDPOINT_URL` is honoured.
+///
+/// # Errors
+/// No region, no credentials in the environment of a function.
+pub async fn config(source: CredentialSource, roots: TlsRoots) -> Result<SdkConfig, AwsError> {
+    let http = http_client(roots)?;
+    // Attempts and patience are each backend's own matter.
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).build();
+    let config = match source {
+        CredentialSource::Function => {
+            let needed = |name: &'static str| variable(name).ok_or(AwsError::NotInLambda(name));
+            let credentials = Credentials::new(
+                needed("AWS_ACCESS_KEY_ID")?,
+                needed("AWS_SECRET_ACCESS_KEY")?,
+                variable("AWS_SESSION_TOKEN"),
+                None,
+                "AWS Lambda",
+            );
+            let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+            let mut config = SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(region.ok_or(AwsError::NotInLambda("AWS_REGION"))?))
+                .credentials_provider(SharedCredentialsProvider::new(credentials))
+                .http_client(http)
+                .timeout_config(timeouts);
+            config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+            config.build()
+        }
+        CredentialSource::Operator => {
+            let loading = aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts);
+            loading.load().await
+        }
+    };
+    if config.region().is_none() { Err(AwsError::NoRegion) } else { Ok(config) }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn http_client(roots: TlsRoots) -> Result<SharedHttpClient, AwsError> {
+    let trusted = match roots {
+        TlsRoots::Amazon => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS.as_bytes()),
+        TlsRoots::System => TrustStore::default(),
+    };
+    let context =
+        TlsContext::builder().with_trust_store(trusted).build().map_err(|error| AwsError::Roots(error.into()))?;
+    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
+}
