@@ -11,14 +11,15 @@ use std::{
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-const GRANTS: &str = "gatemint_grants_total";
+pub(crate) const GRANTS: &str = "gatemint_grants_total";
 const GRANT_DURATION: &str = "gatemint_grant_duration_seconds";
-const REQUEST_DURATION: &str = "gatemint_http_request_duration_seconds";
-const REPLAYS: &str = "gatemint_replays_total";
-const REPEATS: &str = "gatemint_repeats_total";
-const THROTTLED: &str = "gatemint_throttled_total";
-const STORE_ROUND_TRIPS: &str = "gatemint_store_round_trips_total";
-const STORE_DURATION: &str = "gatemint_store_duration_seconds";
+pub(crate) const REQUEST_DURATION: &str = "gatemint_http_request_duration_seconds";
+pub(crate) const REPLAYS: &str = "gatemint_replays_total";
+pub(crate) const REPEATS: &str = "gatemint_repeats_total";
+pub(crate) const THROTTLED: &str = "gatemint_throttled_total";
+pub(crate) const STORE_ROUND_TRIPS: &str = "gatemint_store_round_trips_total";
+pub(crate) const STORE_DURATION: &str = "gatemint_store_duration_seconds";
+pub(crate) const AUTHORIZATIONS: &str = "gatemint_authorizations_total";
 const HASHING_QUEUE: &str = "gatemint_hashing_queue";
 const HASHING_DURATION: &str = "gatemint_hashing_seconds";
 const CONNECTIONS: &str = "gatemint_connections";
@@ -55,6 +56,7 @@ pub fn switch_on(started: u64) {
     describe_counter!(REPLAYS, "Refresh tokens that were taken for stolen; each ended a session.");
     describe_counter!(REPEATS, "Retried refreshes that got the same successor again.");
     describe_counter!(THROTTLED, "Password attempts that were not judged, by what had its fill.");
+    describe_counter!(AUTHORIZATIONS, "Requests to others' routes that were judged, by outcome.");
     describe_counter!(STORE_ROUND_TRIPS, "Calls of the store.");
     describe_histogram!(STORE_DURATION, Unit::Seconds, "How long a call of the store took.");
     describe_gauge!(HASHING_QUEUE, "Passwords that wait to be hashed.");
@@ -158,6 +160,14 @@ impl Throttle {
 pub fn throttled(by: Throttle) {
     if is_on() {
         counter!(THROTTLED, "by" => by.label()).increment(1);
+    }
+}
+
+/// A request to somebody else's route was judged. `outcome` is `allowed`, `unauthenticated`, `forbidden` or
+/// `unavailable`.
+pub fn authorized(outcome: &'static str) {
+    if is_on() {
+        counter!(AUTHORIZATIONS, "outcome" => outcome).increment(1);
     }
 }
 

@@ -299,7 +299,8 @@ impl Backends {
     }
 }
 
-/// A service on state that is there: made by a first start, or, in the cloud, by whoever made the table.
+/// A service on state that is there: made by a first start, or, in the cloud, by whoever made the table. A function's
+/// round trips to the store are measured.
 ///
 /// # Errors
 /// As [`StateLocation::open`]; the first start has not happened; nobody said which issuer the tokens name.
@@ -320,6 +321,7 @@ pub async fn existing(settings: &Settings, place: &StateLocation, opener: Opener
     } else {
         settings.issuer.clone().ok_or_else(|| WiringError::NoIssuer(place.name()))?
     };
+    let backends = if matches!(opener, Opener::Function { .. }) { backends.measured() } else { backends };
     Ok(backends.service(settings, issuer))
 }
 

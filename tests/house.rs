@@ -87,13 +87,14 @@ const AREAS: &[Area] = &[
     },
     Area {
         files: "src/lambda",
-        may_name: &["clock", "domain", "entropy", "http", "lambda", "settings", "store", "vault", "wiring"],
+        may_name: &["clock", "domain", "entropy", "http", "lambda", "metric", "settings", "store", "vault", "wiring"],
         may_use: &[
             "axum",
             "http",
             "http_body_util",
             "lambda_http",
             "lambda_runtime",
+            "metrics",
             "std::env",
             "tower",
             "tracing_subscriber",

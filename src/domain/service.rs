@@ -110,6 +110,23 @@ impl Service {
         key.sign(kind, claims).map_err(Refusal::unavailable)
     }
 
+    /// Reads what requests will need into memory, all of it at the same time: the public keys, and with `vault` the
+    /// private keys and the peppers. A connection to each of the two places is open afterwards.
+    ///
+    /// # Errors
+    /// `Unavailable`: something could not be read. The rest was; a request reads again what it lacks.
+    pub async fn warm(&self, vault: bool) -> Result<(), Refusal> {
+        let (now, entropy) = (self.now(), self.entropy.as_ref());
+        let public = self.keys.public(now, entropy, self.store.as_ref());
+        if !vault {
+            return public.await.map(drop);
+        }
+        let private = self.keys.private(now, entropy, self.vault.as_ref());
+        let peppers = self.keys.peppers(now, entropy, self.vault.as_ref());
+        let (public, private, peppers) = tokio::join!(public, private, peppers);
+        public.map(drop).and(private.map(drop)).and(peppers.map(drop))
+    }
+
     /// Whether store, public keys and private keys can be read, for readiness. `signs`: this function signs tokens.
     ///
     /// # Errors

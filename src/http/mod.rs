@@ -48,6 +48,11 @@ impl Function {
     pub const ALL: [(Self, &'static str); 4] =
         [(Self::Token, "token"), (Self::Discovery, "discovery"), (Self::Admin, "admin"), (Self::Http, "http")];
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(function, _)| *function == self).map_or("", |(_, name)| name)
+    }
+
     fn serves(self, routes: Self) -> bool {
         self == Self::Http || self == routes
     }
@@ -67,7 +72,7 @@ impl FromStr for Function {
 
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::ALL.into_iter().find(|(function, _)| function == self).map_or("", |(_, name)| name))
+        f.write_str(self.name())
     }
 }
 

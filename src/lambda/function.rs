@@ -1,9 +1,25 @@
 //! Which function am I?
 
-use crate::http::Function;
+use super::kind::Kind;
+use crate::http;
 
-/// What a local run is: every event kind, told apart by its shape. HTTP events are all there are in this version.
+/// What this process is. Rights in the cloud hang on it, so each answers its own kind of event and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Some of the routes, or all of them.
+    Http(http::Function),
+    /// May this request pass? Asked by an HTTP API.
+    Authorizer,
+    /// The next keys: Secrets Manager asks for a rotation, step by step.
+    RotateKeys,
+    /// Every kind of event and every route, for a local run.
+    All,
+}
+
+/// What a local run is: every event kind, told apart by its shape.
 const ALL: &str = "all";
+const AUTHORIZER: &str = "authorizer";
+const ROTATE_KEYS: &str = "rotate-keys";
 
 /// Why this is no function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +42,62 @@ pub enum NoFunction {
 }
 
 fn names() -> String {
-    Function::ALL.map(|(_, name)| name).join(", ")
+    let http = http::Function::ALL.map(|(_, name)| name);
+    [&http[..], &[AUTHORIZER, ROTATE_KEYS]].concat().join(", ")
+}
+
+impl Function {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            AUTHORIZER => Some(Self::Authorizer),
+            ROTATE_KEYS => Some(Self::RotateKeys),
+            ALL => Some(Self::All),
+            _ => name.parse().ok().map(Self::Http),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http(function) => function.name(),
+            Self::Authorizer => AUTHORIZER,
+            Self::RotateKeys => ROTATE_KEYS,
+            Self::All => ALL,
+        }
+    }
+
+    /// The routes that it serves, if it serves any.
+    pub(super) fn routes(self) -> Option<http::Function> {
+        match self {
+            Self::Http(function) => Some(function),
+            Self::All => Some(http::Function::Http),
+            Self::Authorizer | Self::RotateKeys => None,
+        }
+    }
+
+    /// The kinds of events that it answers.
+    pub(super) fn answers(self) -> &'static [Kind] {
+        match self {
+            Self::Http(_) => &[Kind::Http],
+            Self::Authorizer => &[Kind::Authorizer],
+            Self::RotateKeys => &[Kind::Rotation],
+            Self::All => &[Kind::Http, Kind::Authorizer, Kind::Rotation],
+        }
+    }
+
+    /// Whether it uses the vault: only who signs, judges refresh tokens or rotates keys does. The others get no client for
+    /// it, and need no right to it.
+    pub(super) fn uses_vault(self) -> bool {
+        match self {
+            Self::Http(http::Function::Token | http::Function::Http) | Self::RotateKeys | Self::All => true,
+            Self::Http(http::Function::Discovery | http::Function::Admin) | Self::Authorizer => false,
+        }
+    }
+
+    /// Whether it uses keys from memory, which are then read at init. A rotation reads what is there when it is asked.
+    pub(super) fn keeps_keys(self) -> bool {
+        self != Self::RotateKeys
+    }
 }
 
 /// Decides from `GATEMINT_FUNCTION`, else from `_HANDLER` (`bootstrap`, the name that custom runtimes have by custom, is
@@ -45,34 +116,39 @@ pub fn resolve(
     } else {
         ("GATEMINT_FUNCTION", ALL.to_owned())
     };
-    if name != ALL {
-        return name.parse().map_err(|_| NoFunction::Unknown { variable, name });
+    match Function::parse(&name) {
+        None => Err(NoFunction::Unknown { variable, name }),
+        Some(Function::All) if set(task_root).is_some() => Err(NoFunction::AllInLambda),
+        Some(function) => Ok(function),
     }
-    if set(task_root).is_some() { Err(NoFunction::AllInLambda) } else { Ok(Function::Http) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Function as Routes;
 
     #[test]
     fn the_setting_wins_over_the_handler() {
-        assert_eq!(resolve(Some("token"), Some("admin"), Some("/var/task")), Ok(Function::Token));
-        assert_eq!(resolve(None, Some("admin"), Some("/var/task")), Ok(Function::Admin));
-        assert_eq!(resolve(Some(""), Some("discovery"), None), Ok(Function::Discovery));
+        let deployed = Some("/var/task");
+        assert_eq!(resolve(Some("token"), Some("admin"), deployed), Ok(Function::Http(Routes::Token)));
+        assert_eq!(resolve(None, Some("admin"), deployed), Ok(Function::Http(Routes::Admin)));
+        assert_eq!(resolve(Some(""), Some("discovery"), None), Ok(Function::Http(Routes::Discovery)));
+        assert_eq!(resolve(Some("authorizer"), None, deployed), Ok(Function::Authorizer));
+        assert_eq!(resolve(None, Some("rotate-keys"), deployed), Ok(Function::RotateKeys));
     }
 
     #[test]
     fn bootstrap_is_http() {
-        assert_eq!(resolve(None, Some("bootstrap"), Some("/var/task")), Ok(Function::Http));
+        assert_eq!(resolve(None, Some("bootstrap"), Some("/var/task")), Ok(Function::Http(Routes::Http)));
         // It is a handler's name, not a function's.
         assert!(resolve(Some("bootstrap"), None, None).is_err());
     }
 
     #[test]
     fn a_local_run_is_all_and_a_deployed_one_never() {
-        assert_eq!(resolve(None, None, None), Ok(Function::Http));
-        assert_eq!(resolve(Some("all"), None, Some("")), Ok(Function::Http));
+        assert_eq!(resolve(None, None, None), Ok(Function::All));
+        assert_eq!(resolve(Some("all"), None, Some("")), Ok(Function::All));
         assert_eq!(resolve(None, None, Some("/var/task")), Err(NoFunction::AllInLambda));
         assert_eq!(resolve(Some("all"), Some("http"), Some("/var/task")), Err(NoFunction::AllInLambda));
     }
@@ -82,8 +158,19 @@ mod tests {
         let refused = resolve(Some("tokens"), None, None).unwrap_err().to_string();
         assert_eq!(
             refused,
-            "GATEMINT_FUNCTION names an unknown function `tokens`; the known ones are token, discovery, admin, http, all"
+            "GATEMINT_FUNCTION names an unknown function `tokens`; the known ones are token, discovery, admin, http, \
+             authorizer, rotate-keys, all"
         );
         assert!(resolve(None, Some("HTTP"), None).unwrap_err().to_string().starts_with("_HANDLER names"));
+    }
+
+    #[test]
+    fn every_function_is_found_by_its_name_and_answers_something() {
+        let all = Routes::ALL.map(|(function, _)| Function::Http(function));
+        for function in all.into_iter().chain([Function::Authorizer, Function::RotateKeys, Function::All]) {
+            assert_eq!(Function::parse(function.name()), Some(function));
+            assert!(!function.answers().is_empty());
+            assert_eq!(function.routes().is_some(), function.answers().contains(&Kind::Http));
+        }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! function    which function am I? decided once, at init
-//! dispatch    one event in, one reply out; the last net under everything
+//! start       from the environment to a function that has its keys at hand
+//! dispatch    one event in, one answer out; the last net under everything
+//! kind        what an event is, told by its shape
 //! raw_event   JSON → http::Request, or the reason why not
-//! rotation    the four steps of a rotation, as Secrets Manager asks for them
 //! reply       http::Response → API Gateway's payload 2.0
-//! start       from the environment to a running function
+//! authorizer  may this request to somebody else's route pass?
+//! rotation    the four steps of a rotation, as Secrets Manager asks for them
 //! log         lines for CloudWatch, and what they must not hold
+//! metrics     lines that CloudWatch makes metrics of
 //! ```
 //!
 //! The event is read here and nowhere else. `lambda_http` 1.3.2 builds a URL from the Host and X-Forwarded-Proto headers
@@ -15,20 +18,20 @@
 //! normalised (`?`, `#`, `..`); each of these belongs to whoever sends the request. So a strange event is answered, not
 //! survived: `raw_event` has no way to panic, and `dispatch` catches what a handler might do.
 
+mod authorizer;
 mod dispatch;
 mod function;
+mod kind;
 mod log;
+mod metrics;
 mod raw_event;
 mod reply;
 pub mod rotation;
 mod start;
 
-pub use function::{NoFunction, resolve};
+pub use function::{Function, NoFunction, resolve};
 pub use log::start_log;
 pub use start::main;
-
-use axum::Router;
-use lambda_http::lambda_runtime::{self, Error, service_fn};
 
 /// The variables without which the runtime would panic instead of saying what is missing.
 const RUNTIME_VARIABLES: [&str; 4] = [
@@ -41,13 +44,6 @@ const RUNTIME_VARIABLES: [&str; 4] = [
 /// The first of the variables that Lambda (or cargo-lambda) sets for every function and that is not there, if any.
 pub fn missing_runtime_variable(variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     RUNTIME_VARIABLES.into_iter().find(|name| variable(name).is_none_or(|value| value.is_empty()))
-}
-
-/// Answers events with `router`, one after the other, until the Runtime API goes away.
-///
-/// Call [`missing_runtime_variable`] first: the runtime panics where one is missing.
-pub async fn run(router: Router) -> Result<(), Error> {
-    lambda_runtime::run(service_fn(move |event| dispatch::answer(router.clone(), event))).await
 }
 
 #[cfg(test)]

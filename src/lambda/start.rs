@@ -1,19 +1,32 @@
 //! From the environment to a running function.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, time::Duration};
 
-use super::{missing_runtime_variable, resolve, run, start_log};
+use lambda_http::lambda_runtime::{self, LambdaEvent, service_fn};
+use serde_json::Value;
+
+use super::{
+    Function, dispatch::Desk, metrics::Measurements, missing_runtime_variable, resolve, start_log,
+};
 use crate::{
-    http::{self, Options},
-    settings::Settings,
+    clock::{Clock as _, SystemClock},
+    domain::{Service, key::KeySet},
+    http::Options,
+    metric::Stopwatch,
+    settings::{Settings, VaultSetting},
     wiring::{self, Opener, StateLocation},
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// How long keys are waited for at init, of the ten seconds that Lambda gives it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// Becomes the function that the environment names, and answers until the Runtime API goes away.
 pub fn main() -> ExitCode {
-    let ended = tokio::runtime::Builder::new_multi_thread()
+    // One event at a time, so one thread: others would cost their start and a wake-up for every answer of the network.
+    // Passwords and SQLite have threads of their own, made when they are needed.
+    let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::from)
@@ -52,7 +65,51 @@ async fn start() -> Result<(), Failure> {
              secretsmanager:PREFIX; sqlite:, memory: and file: are for one machine"
             .into());
     }
-    let service = wiring::existing(&settings, &place, Opener::Function { vault: true }).await?;
     let options = Options::of(settings.trusted_proxies, &settings.cors_origins)?;
-    run(http::router(Arc::new(service), function, &options)).await
+    let measurements = Measurements::start(function.name(), SystemClock.now())?;
+    let service = wiring::existing(&settings, &place, Opener::Function { vault: function.uses_vault() }).await?;
+    if function.keeps_keys() {
+        warm(&service, function).await;
+    }
+    let desk = Desk::new(function, service, &options, &signing_secret(&settings));
+    serve(desk, measurements).await
+}
+
+/// What the signing secret is called where it is kept.
+fn signing_secret(settings: &Settings) -> String {
+    match &settings.vault {
+        Some(VaultSetting::SecretsManager(prefix)) => format!("{prefix}/{}", KeySet::SECRET),
+        _ => KeySet::SECRET.to_owned(),
+    }
+}
+
+/// Reads keys and opens connections while nobody waits for an answer. Where that fails, requests read for themselves,
+/// each anew, and are told to try again for as long as they cannot: nothing need be started again.
+async fn warm(service: &Service, function: Function) {
+    let begun = Stopwatch::start();
+    let warmed = tokio::time::timeout(PATIENCE, service.warm(function.uses_vault())).await;
+    let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    match warmed {
+        Ok(Ok(())) => tracing::debug!(init.duration_us = took, "keys are at hand"),
+        Ok(Err(refusal)) => {
+            let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+            tracing::error!(init.duration_us = took, cause, "keys could not be read at init; requests will try");
+        }
+        Err(_) => tracing::error!(init.duration_us = took, "keys were not read in time at init; requests will try"),
+    }
+}
+
+/// Answers events, one after the other, until the Runtime API goes away.
+async fn serve(desk: Desk, measurements: Measurements) -> Result<(), Failure> {
+    let answer = service_fn(move |event: LambdaEvent<Value>| {
+        let (desk, measurements) = (desk.clone(), measurements.clone());
+        let request_id = event.context.request_id.clone();
+        async move {
+            let answer = desk.answer(event).await;
+            // Before the answer is sent: the process may be frozen from then on.
+            measurements.write(SystemClock.now(), &request_id);
+            answer
+        }
+    });
+    lambda_runtime::run(answer).await
 }
