@@ -28,6 +28,7 @@ RESOURCES = provisioners._RESOURCE_HANDLERS
 
 def main():
     for mend in (
+        an_api_has_all_its_paths,
         options_reach_the_function,
         an_authorizer_may_have_no_identity_source,
         an_authorizer_may_say_unauthorized,
@@ -46,6 +47,20 @@ def in_background(service, what):
     endpoint = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     client = botocore.session.get_session().create_client(service, region_name=os.environ["AWS_REGION"], endpoint_url=endpoint)
     threading.Thread(target=what, args=(client,), daemon=True).start()
+
+
+def an_api_has_all_its_paths():
+    """What is sent to an API's host is for that API; ministack takes /oauth2/token at every host for its Cognito's."""
+    for name in ("_handle_cognito_get_request", "_handle_cognito_body_request"):
+        cognito = getattr(app, name, None)
+        expect(cognito and app._parse_execute_api_url, name)
+
+        async def elsewhere(method, path, headers, *rest, cognito=cognito):
+            if app._parse_execute_api_url(headers.get("host", ""), path) is not None:
+                return None
+            return await cognito(method, path, headers, *rest)
+
+        setattr(app, name, elsewhere)
 
 
 def options_reach_the_function():
