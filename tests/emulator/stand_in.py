@@ -8,6 +8,7 @@ test nothing.
 Settings are ministack's own, from the environment: GATEWAY_PORT, BIND_HOST, MINISTACK_HOST, AUTH, AWS_*.
 """
 
+import contextlib
 import http.server
 import inspect
 import json
@@ -27,8 +28,10 @@ RESOURCES = provisioners._RESOURCE_HANDLERS
 
 def main():
     for mend in (
+        an_api_has_all_its_paths,
         options_reach_the_function,
         an_authorizer_may_have_no_identity_source,
+        an_authorizer_may_say_unauthorized,
         leading_keys_are_judged,
         a_table_has_its_time_to_live,
         a_secret_is_referred_to_by_its_arn,
@@ -44,6 +47,20 @@ def in_background(service, what):
     endpoint = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     client = botocore.session.get_session().create_client(service, region_name=os.environ["AWS_REGION"], endpoint_url=endpoint)
     threading.Thread(target=what, args=(client,), daemon=True).start()
+
+
+def an_api_has_all_its_paths():
+    """What is sent to an API's host is for that API; ministack takes /oauth2/token at every host for its Cognito's."""
+    for name in ("_handle_cognito_get_request", "_handle_cognito_body_request"):
+        cognito = getattr(app, name, None)
+        expect(cognito and app._parse_execute_api_url, name)
+
+        async def elsewhere(method, path, headers, *rest, cognito=cognito):
+            if app._parse_execute_api_url(headers.get("host", ""), path) is not None:
+                return None
+            return await cognito(method, path, headers, *rest)
+
+        setattr(app, name, elsewhere)
 
 
 def options_reach_the_function():
@@ -66,6 +83,36 @@ def an_authorizer_may_have_no_identity_source():
         return made(logical_id, properties, stack)
 
     handlers["create"] = create
+
+
+class Unauthorized(Exception):
+    """An authorizer has said so."""
+
+
+def an_authorizer_may_say_unauthorized():
+    """A Lambda authorizer that fails with the one word `Unauthorized` makes a 401; ministack makes a 500 of every error."""
+
+    def refuse_if_unauthorized(result):
+        body = (result or {}).get("body")
+        with contextlib.suppress(TypeError, ValueError):
+            body = json.loads(body)
+        if isinstance(body, dict) and body.get("errorMessage") == "Unauthorized":
+            raise Unauthorized
+
+    source = inspect.getsource(apigateway._invoke_request_authorizer_lambda)
+    place = 'if not result or result.get("error"):\n'
+    expect(source.count(place) == 1, "the place where an authorizer has failed")
+    apigateway.refuse_if_unauthorized = refuse_if_unauthorized
+    exec(source.replace(place, f"{place}        refuse_if_unauthorized(result)\n"), apigateway.__dict__)
+    ask = apigateway._authorize_request_v2
+
+    async def authorize(*arguments):
+        try:
+            return await ask(*arguments)
+        except Unauthorized:
+            return (401, {"Content-Type": "application/json"}, b'{"message":"Unauthorized"}'), None
+
+    apigateway._authorize_request_v2 = authorize
 
 
 class ItemAction(str):

@@ -92,6 +92,7 @@ def first_keys(stack):
 def first_admin(stack):
     """The first commands, as the stack's outputs have them."""
     reply = json.loads(stack.pasted(*(stack.outputs[name] for name in ("Settings", "FirstAdmin", "FirstToken"))))
+    check("access_token" in reply, f"what the last of the first commands gets: {reply}")
     claims = decoded(reply["access_token"])
     equal((claims["iss"], claims["roles"]), (stack.outputs["Issuer"], ["admin"]), "issuer and roles of the first admin's token")
     made = answered(stack.curl("/v1/users/admin", "-H", f"Authorization: Bearer {reply['access_token']}"), 200, "the admin's own account")
@@ -181,10 +182,11 @@ def the_authorizer(stack):
     answered(stack.form("/oauth2/revoke", token=reply["refresh_token"]), 200, "a revocation")
     head, body, signature = reply["access_token"].split(".")
     forged = ".".join([head, body, signature[:-10] + ("B" if signature[-10] == "A" else "A") + signature[-9:]])
-    refused = {"another audience": other["access_token"], "a revoked one": reply["access_token"], "a forged one": forged, "no token at all": "x"}
-    for what, token in refused.items():
-        answered(stack.guarded(token), 403, f"a guarded route with {what}")
-    counted(f"{2 + len(refused)} requests to a route of another stack: 1 answered 200, 1 401, {len(refused)} 403")
+    unknown = {"a revoked one": reply["access_token"], "a forged one": forged, "none at all": "x"}
+    for what, token in unknown.items():
+        answered(stack.guarded(token), 401, f"a guarded route with {what}")
+    answered(stack.guarded(other["access_token"]), 403, "a guarded route with a token for another audience")
+    counted(f"{3 + len(unknown)} requests to a route of another stack: 1 answered 200, {1 + len(unknown)} 401, 1 403")
 
 
 class Load:
@@ -250,15 +252,22 @@ def a_rotation_under_load(stack, finish_rotation):
         load.wait_for(3)
         finish_rotation()
         load.wait_for(3)
-        # Functions that start now meet both keys, those that go on have the old one in memory.
-        for function in ("Token", "Discovery", "Authorizer"):
-            stack.start_afresh(function)
+        # Processes that start now meet both keys; those that go on have the old one in memory.
+        before = len(stack.processes("token"))
+        verdicts = stack.at_once([urlencode({"token": load.old, **stack.judge})] * 32, "/oauth2/introspect")
+        check(all(status == 200 and json.loads(body)["active"] for status, body in verdicts), f"an old token stands everywhere: {verdicts}")
+        started = len(stack.processes("token")) - before
+        check(started > 0, "no process started while the load went on")
         load.wait_for(3)
     check(not load.failures, f"verifications failed during a rotation: {load.failures[:3]}")
+    for function in ("Token", "Discovery", "Authorizer"):
+        stack.start_afresh(function)
+    check(stack.introspect(load.old), "the old token stands, after the rotation")
+    answered(stack.guarded(load.old), 200, "the guarded route with the old token, after the rotation")
     check(stack.current_version()[0] != version, "the rotation promoted a new version")
     keys = stack.curl("/.well-known/jwks.json").json()["keys"]
     equal(len(keys), 2, "how many keys there are after the second rotation")
-    counted(f"{sum(load.verdicts)} verdicts before, during and after a rotation, none wrong; {len(keys)} keys published")
+    counted(f"{sum(load.verdicts) + 34} verdicts before, during and after a rotation, none wrong; {started} processes started meanwhile; {len(keys)} keys")
 
 
 main()
