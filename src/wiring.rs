@@ -222,8 +222,37 @@ impl StateLocation {
         matches!(self.vault, VaultSetting::File(_))
     }
 
-    /// What of the two is in AWS.
-    #[expect(clippy::unused_async, reason = "it will ask for credentials")]
+    /// What of the two is in AWS; each client is built only where it is used.
+    #[cfg(feature = "aws")]
+    async fn open_in_the_cloud(
+        &self,
+        settings: &Settings,
+        opener: Opener,
+        reads_vault: bool,
+    ) -> Result<CloudBackends, WiringError> {
+        use crate::{
+            aws::{self, CredentialSource},
+            store::DynamoStore,
+            vault::SecretsManagerVault,
+        };
+        let table = if let StoreSetting::DynamoDb(table) = &self.store { Some(table) } else { None };
+        let prefix = if let VaultSetting::SecretsManager(prefix) = &self.vault { Some(prefix) } else { None };
+        let prefix = prefix.filter(|_| reads_vault);
+        if table.is_none() && prefix.is_none() {
+            return Ok((None, None));
+        }
+        let source = match opener {
+            Opener::Function { .. } => CredentialSource::Function,
+            Opener::Serve | Opener::Command => CredentialSource::Operator,
+        };
+        let config = aws::config(source, settings.tls_roots).await?;
+        let store = table.map(|table| Arc::new(DynamoStore::new(&config, table)) as Arc<dyn Store>);
+        let vault = prefix.map(|prefix| Arc::new(SecretsManagerVault::new(&config, prefix)) as Arc<dyn Vault>);
+        Ok((store, vault))
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "it is with the feature")]
     async fn open_in_the_cloud(&self, _: &Settings, _: Opener, _: bool) -> Result<CloudBackends, WiringError> {
         Ok((None, None))
     }

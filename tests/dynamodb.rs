@@ -24,6 +24,8 @@ use crate::{
 struct Ministack;
 
 impl Backend for Ministack {
+    const RACES: usize = 40;
+
     async fn fresh() -> Bed {
         let emulator = Emulator::ministack();
         let store = DynamoStore::new(&emulator.config(), emulator.table().await);

@@ -22,8 +22,10 @@ use crate::support::runtime_api::{Function, Outcome};
 struct Step {
     /// The file's name in `events/`.
     event: String,
-    /// The status of the answer.
-    status: u16,
+    /// The status of the answer, if it is an HTTP API's.
+    status: Option<u16>,
+    /// What the function fails with, if it is to: API Gateway makes a 401 of one such text.
+    error: Option<String>,
     /// What the answer's body holds, as it stands.
     #[serde(default)]
     body_contains: Vec<String>,
@@ -89,6 +91,18 @@ fn answer(outcome: Outcome) -> (u16, String) {
     }
 }
 
+/// What an event came to: the status where there is one, the error's text where it is one, and what is left to read.
+fn told(outcome: Outcome) -> (Option<u16>, Option<String>, String) {
+    match outcome {
+        Outcome::Response(reply) if reply.get("statusCode").is_some() => {
+            let (status, body) = answer(Outcome::Response(reply));
+            (Some(status), None, body)
+        }
+        Outcome::Response(reply) => (None, None, reply.to_string()),
+        Outcome::Error(error) => (None, error["errorMessage"].as_str().map(str::to_owned), error.to_string()),
+    }
+}
+
 #[tokio::test]
 async fn every_sample_event_is_answered_as_expected() {
     let steps: Vec<Step> =
@@ -103,20 +117,22 @@ async fn every_sample_event_is_answered_as_expected() {
     let home = data_directory();
     let mut function = local_function(&home).await;
     let password = fs::read_to_string(home.path().join("data/admin-password")).unwrap();
-    let mut kept = BTreeMap::from([("admin_password".to_owned(), password)]);
+    let signing_secret = gatemint::domain::key::KeySet::SECRET.to_owned();
+    let mut kept =
+        BTreeMap::from([("admin_password".to_owned(), password), ("signing_secret".to_owned(), signing_secret)]);
     let mut wrong = Vec::new();
     for step in &steps {
         let event = fill(&sample(&step.event).to_string(), &kept);
         assert!(!event.contains("{{"), "{}: nothing was kept for a placeholder", step.event);
-        let (status, body) = answer(function.invoke(&event).await);
+        let (status, error, body) = told(function.invoke(&event).await);
         for (name, pointer) in &step.keep {
             let body: Value = serde_json::from_str(&body).unwrap_or_default();
             if let Some(value) = body.pointer(pointer).and_then(Value::as_str) {
                 kept.insert(name.clone(), value.to_owned());
             }
         }
-        if status != step.status || !step.body_contains.iter().all(|part| body.contains(part)) {
-            wrong.push(format!("{}: {status} {body}", step.event));
+        if status != step.status || error != step.error || !step.body_contains.iter().all(|part| body.contains(part)) {
+            wrong.push(format!("{}: {status:?} {body}", step.event));
         }
     }
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), function.output());
@@ -180,12 +196,161 @@ async fn an_event_that_is_no_http_event_is_an_error_and_the_next_one_is_answered
     assert_eq!(answer(function.invoke(&sample("healthz.json").to_string()).await).0, 200);
 }
 
+/// The named function of a local run on `home`.
+async fn named_function(home: &TempDir, name: &str) -> Function {
+    let data = home.path().join("data");
+    let issuer = "https://auth.example.org";
+    Function::start(&[
+        ("GATEMINT_DATA", data.to_str().unwrap()),
+        ("GATEMINT_ISSUER", issuer),
+        ("GATEMINT_FUNCTION", name),
+    ])
+    .await
+}
+
+/// The sample event of a sign-in, with the password that the first start made.
+fn sign_in(home: &TempDir) -> String {
+    let password = fs::read_to_string(home.path().join("data/admin-password")).unwrap();
+    fill(&sample("token-password.json").to_string(), &BTreeMap::from([("admin_password".to_owned(), password)]))
+}
+
+#[tokio::test]
+async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
+    let home = data_directory();
+    let own = [
+        ("discovery", "jwks.json"),
+        ("admin", "users-list.json"),
+        ("token", "token-password.json"),
+        ("authorizer", "authorizer-none.json"),
+        ("rotate-keys", "rotate-create.json"),
+    ];
+    for (name, event) in own {
+        let mut function = named_function(&home, name).await;
+        let is_unsupported =
+            |outcome: &Outcome| matches!(outcome, Outcome::Error(error) if error["errorType"] == "UnsupportedEvent");
+        let outcome = function.invoke(&sample(event).to_string()).await;
+        assert!(!is_unsupported(&outcome), "{name}: {outcome:?}");
+        for other in ["healthz.json", "authorizer-none.json", "rotate-create.json"] {
+            let is_own = match other {
+                "healthz.json" => ["discovery", "admin", "token"].contains(&name),
+                other => other == event,
+            };
+            let outcome = function.invoke(&sample(other).to_string()).await;
+            assert_eq!(is_unsupported(&outcome), !is_own, "{name} got {other}: {outcome:?}");
+        }
+        assert_eq!(function.exited(), None);
+    }
+    report(&format!("counted: {} functions, each answers its own kind of event", own.len()));
+}
+
+#[tokio::test]
+async fn a_function_that_needs_no_vault_runs_without_one() {
+    let home = data_directory();
+    let mut tokens = named_function(&home, "token").await;
+    let (_, body) = answer(tokens.invoke(&sign_in(&home)).await);
+    let access_token = serde_json::from_str::<Value>(&body).unwrap()["access_token"].as_str().unwrap().to_owned();
+    let kept = BTreeMap::from([("access_token".to_owned(), access_token)]);
+    fs::rename(home.path().join("data/vault"), home.path().join("elsewhere")).unwrap();
+
+    let mut discovery = named_function(&home, "discovery").await;
+    for event in ["readyz.json", "jwks.json"] {
+        assert_eq!(answer(discovery.invoke(&sample(event).to_string()).await).0, 200, "{event}");
+    }
+    let mut admin = named_function(&home, "admin").await;
+    assert_eq!(answer(admin.invoke(&fill(&sample("users-list.json").to_string(), &kept)).await).0, 200);
+    let mut authorizer = named_function(&home, "authorizer").await;
+    let outcome = authorizer.invoke(&fill(&sample("authorizer.json").to_string(), &kept)).await;
+    let Outcome::Response(verdict) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(verdict["isAuthorized"], true, "{verdict}");
+}
+
+#[tokio::test]
+async fn keys_that_are_away_at_init_are_told_of_and_found_without_a_restart() {
+    let home = data_directory();
+    let (there, away) = (home.path().join("data/vault/refresh"), home.path().join("away"));
+    fs::rename(&there, &away).unwrap();
+    let mut function = named_function(&home, "token").await;
+    let process_id = function.process_id();
+    for _ in 0..2 {
+        let Outcome::Response(reply) = function.invoke(&sign_in(&home)).await else { panic!("no answer") };
+        assert_eq!((&reply["statusCode"], reply["headers"]["retry-after"].is_string()), (&json!(503), true), "{reply}");
+    }
+    let output = function.output();
+    let told = output
+        .lines()
+        .find(|line| line.contains("keys could not be read at init"))
+        .unwrap_or_else(|| panic!("{output}"));
+    assert!(told.contains("refresh/gatemint-refresh-secret") && told.contains("init.duration_us"), "{told}");
+
+    fs::rename(&away, &there).unwrap();
+    let (status, body) = answer(function.invoke(&sign_in(&home)).await);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!((function.process_id(), function.exited()), (process_id, None));
+}
+
+#[tokio::test]
+async fn keys_that_were_read_at_init_are_not_read_by_the_first_request() {
+    let home = data_directory();
+    let mut function = named_function(&home, "token").await;
+    // The first answer shows that init is over.
+    answer(function.invoke(&sample("unknown-route.json").to_string()).await);
+    fs::rename(home.path().join("data/vault"), home.path().join("elsewhere")).unwrap();
+    let (status, body) = answer(function.invoke(&sign_in(&home)).await);
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
+async fn every_line_of_a_request_has_its_id_and_metrics_name_nobody() {
+    let home = data_directory();
+    let mut function = named_function(&home, "token").await;
+    let (status, body) = answer(function.invoke(&sign_in(&home)).await);
+    assert_eq!(status, 200, "{body}");
+    let tokens: Value = serde_json::from_str(&body).unwrap();
+    let mut refused = sample("token-password.json");
+    refused["body"] = json!("grant_type=password&username=ada&password=a-needle-in-a-haystack");
+    assert_eq!(answer(function.invoke(&refused.to_string()).await).0, 400);
+    // The next answer shows that whatever the ones before had to log was written.
+    answer(function.invoke(&sample("unknown-route.json").to_string()).await);
+
+    let output = function.output();
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        let id = line["requestId"].as_str().unwrap_or_default();
+        assert!(id.starts_with("00000000-0000-4000-8000-"), "a line that leads to no invocation: {line}");
+        let members = line.as_object().unwrap().iter().filter(|(name, _)| *name != "_aws");
+        assert!(members.into_iter().all(|(_, value)| !value.is_object()), "a line that is not flat: {line}");
+    }
+    let metrics: Vec<&Value> = lines.iter().filter(|line| line["_aws"].is_object()).collect();
+    let of = |id: usize| {
+        *metrics.iter().find(|line| line["requestId"].as_str().unwrap().ends_with(&format!("{id:012}"))).unwrap()
+    };
+    for (id, outcome) in [(1, "ok"), (2, "invalid_grant")] {
+        let line = of(id);
+        assert_eq!((&line["function"], &line["grant"]), (&json!("token"), &json!("password")), "{line}");
+        assert_eq!((&line["outcome"], &line["gatemint_grants_total"]), (&json!(outcome), &json!(1)), "{line}");
+    }
+    // One get, the reservation, the session; and the public keys, at init.
+    assert_eq!(of(1)["gatemint_store_round_trips_total"], 4, "{}", of(1));
+    assert_eq!(of(1)["gatemint_store_duration_seconds"].as_array().unwrap().len(), 4);
+    let password = fs::read_to_string(home.path().join("data/admin-password")).unwrap();
+    let secrets = ["access_token", "refresh_token"].map(|name| tokens[name].as_str().unwrap());
+    for secret in secrets.into_iter().chain([password.as_str(), "needle"]) {
+        assert!(!output.contains(secret), "a secret is in the output");
+    }
+    for line in &metrics {
+        let line = line.to_string();
+        assert!(!["admin", "ada", "198.51.100.7"].iter().any(|name| line.contains(&format!("\"{name}\""))), "{line}");
+    }
+    report(&format!("counted: {} lines of a log, {} of them metrics", lines.len(), metrics.len()));
+}
+
 #[tokio::test]
 async fn an_unknown_function_stops_at_init() {
     let (status, output) = Function::start(&[("GATEMINT_FUNCTION", "tokens")]).await.ended().await;
     assert!(!status.success());
     assert!(
-        output.contains("GATEMINT_FUNCTION") && output.contains("token, discovery, admin, http, all"),
+        output.contains("GATEMINT_FUNCTION")
+            && output.contains("token, discovery, admin, http, authorizer, rotate-keys, all"),
         "the known functions are named:\n{output}"
     );
 }

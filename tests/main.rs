@@ -10,6 +10,8 @@ mod tokens;
 
 // Signing keys and peppers take turns without anyone noticing; in an emergency what must die does, and nothing else.
 mod rotation;
+// May a request to somebody else's route pass? Only with a token that stands, for this issuer.
+mod passing;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.
@@ -26,8 +28,20 @@ mod dynamodb;
 mod dynamodb_moto;
 // Every vault keeps the port's promises, and the file vault guards its directory.
 mod vault;
+// AWS Secrets Manager as the vault, on an emulator, and through a network that fails.
+#[cfg(feature = "aws")]
+mod secrets_manager;
+// The same promises on another emulator.
+#[cfg(feature = "aws")]
+mod vault_on_moto;
+// Rotations as Secrets Manager asks for them, from an empty secret on, and with Secrets Manager away.
+#[cfg(feature = "aws")]
+mod rotation_events;
 // Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.
 mod accounts;
+// One state in the cloud: what `serve`, the functions and the commands do with it together.
+#[cfg(feature = "aws")]
+mod two_doors;
 // The first start: several at once, what it prints, where it listens, how it ends.
 mod first_start;
 // A process that is killed loses nothing that it acknowledged, from its first start on.

@@ -27,6 +27,9 @@ use crate::support::{
     process::{Serve, gatemint, operator},
 };
 
+// From a new stack's empty secret on, and rotations that are held up.
+mod from_empty;
+
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);

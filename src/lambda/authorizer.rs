@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    fn with_headers(headers: Value) -> Result<Option<String>, &'static str> {
+    fn with_headers(headers: &Value) -> Result<Option<String>, &'static str> {
         bearer(&json!({ "headers": headers })).map(|token| token.map(|token| token.expose().clone()))
     }
 
@@ -168,7 +168,7 @@ mod tests {
         for name in ["authorization", "Authorization"] {
             for scheme in ["Bearer", "bearer", "BEARER"] {
                 let value = format!("{scheme} a.b-c.d_e");
-                assert_eq!(with_headers(json!({ name: value })), Ok(Some("a.b-c.d_e".to_owned())));
+                assert_eq!(with_headers(&json!({ name: value })), Ok(Some("a.b-c.d_e".to_owned())));
             }
         }
     }
@@ -186,7 +186,7 @@ mod tests {
             json!({ "proxy-authorization": "Bearer a.b.c", "cookie": "dat=a.b.c" }),
         ];
         for headers in none {
-            assert_eq!(with_headers(headers.clone()), Ok(None), "{headers}");
+            assert_eq!(with_headers(&headers), Ok(None), "{headers}");
         }
     }
 
@@ -207,7 +207,7 @@ mod tests {
             json!({ "authorization": format!("Bearer {}", "a".repeat(LONGEST_HEADER)) }),
         ];
         for headers in wrong {
-            assert!(with_headers(headers.clone()).is_err(), "{headers}");
+            assert!(with_headers(&headers).is_err(), "{headers}");
         }
     }
 

@@ -116,9 +116,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        clock::SystemClock, domain::Policy, entropy::SystemEntropy, store::MemoryStore, vault::MemoryVault,
-    };
+    use crate::{clock::SystemClock, domain::Policy, entropy::SystemEntropy, store::MemoryStore, vault::MemoryVault};
 
     fn desk(function: Function) -> Desk {
         let service = Service::new(
@@ -182,7 +180,10 @@ mod tests {
             let foreign = functions.iter().map(|(_, _, event)| event).filter(|event| *event != own);
             for event in foreign.chain([&of_nobody]) {
                 let message = said(event.clone()).await.unwrap();
-                assert!(message.contains(&format!("answers a {named}")) || message.contains(&format!("answers an {named}")), "{message}");
+                assert!(
+                    message.contains(&format!("answers a {named}")) || message.contains(&format!("answers an {named}")),
+                    "{message}"
+                );
             }
         }
         for event in [request("/healthz"), question(), step()] {

@@ -1,7 +1,7 @@
 //! Log lines for CloudWatch: one flat JSON object each, on standard output. A line that belongs to an invocation has its
 //! `requestId`, under the name that Lambda's own lines give it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -117,7 +117,8 @@ mod tests {
     fn a_line_is_flat_and_says_which_invocation_and_request_it_is_of() {
         for filter in ["debug", "warn", "off,gatemint=warn"] {
             let lines = written(filter, || {
-                let invocation = tracing::info_span!(target: "lambda_runtime::layers::trace", "invoke", requestId = "8476a536");
+                let invocation =
+                    tracing::info_span!(target: "lambda_runtime::layers::trace", "invoke", requestId = "8476a536");
                 let _inside = invocation.enter();
                 let request = tracing::error_span!("request", request.id = "mine", client.address = "192.0.2.1");
                 let _inside = request.enter();

@@ -185,7 +185,11 @@ impl Measurements {
                     json!(times.get(..VALUES).unwrap_or(&times))
                 }
             };
-            if labels.is_empty() { plain.push((name, value)) } else { labelled.entry(labels).or_default().push((name, value)) }
+            if labels.is_empty() {
+                plain.push((name, value));
+            } else {
+                labelled.entry(labels).or_default().push((name, value));
+            }
         }
         let mut lines = Vec::new();
         let mut labelled = labelled.into_iter();

@@ -54,7 +54,11 @@ pub(super) fn parse(event: &Value, invocation: &str) -> Result<Request<Body>, Ma
 }
 
 /// A member that is a string where it is there at all; null counts as absent.
-fn text<'e>(members: &'e Map<String, Value>, name: &str, otherwise: &'static str) -> Result<Option<&'e str>, Malformed> {
+fn text<'e>(
+    members: &'e Map<String, Value>,
+    name: &str,
+    otherwise: &'static str,
+) -> Result<Option<&'e str>, Malformed> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),

@@ -5,9 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use lambda_http::lambda_runtime::{self, LambdaEvent, service_fn};
 use serde_json::Value;
 
-use super::{
-    Function, dispatch::Desk, metrics::Measurements, missing_runtime_variable, resolve, start_log,
-};
+use super::{Function, dispatch::Desk, metrics::Measurements, missing_runtime_variable, resolve, start_log};
 use crate::{
     clock::{Clock as _, SystemClock},
     domain::{Service, key::KeySet},

@@ -1,8 +1,9 @@
 //! Faults, each through the real store: what may pass is tried again, what was done is done once, and a call ends in time.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use gatemint::store::{CommitError, DynamoStore, Store, StoreError, When, Write};
+use serde_json::Value;
 
 use super::behind_a_proxy;
 use crate::{
@@ -117,11 +118,16 @@ async fn a_store_that_cannot_be_reached_is_unavailable_in_time_and_recovers_by_i
     let (proxy, store) = behind_a_proxy().await;
     done(&store, vec![put("a", "1", When::Absent)]).await;
     proxy.set_away(true);
+    let mut tasks = tokio::task::JoinSet::new();
     for operation in OPERATIONS {
-        let outcome = tokio::time::timeout(BUDGET, call(&store, operation, 0)).await;
-        let text = unavailable(outcome.expect("an answer in time"));
-        assert!(text.contains("the connection failed"), "{text}");
+        let store = store.clone();
+        tasks.spawn(async move {
+            let outcome = tokio::time::timeout(BUDGET, call(&store, operation, 0)).await;
+            let text = unavailable(outcome.expect("an answer in time"));
+            assert!(text.contains("the connection failed"), "{text}");
+        });
     }
+    tasks.join_all().await;
     proxy.set_away(false);
     assert_eq!(body(&store, "a").await.as_deref(), Some("1"));
     for operation in OPERATIONS {
@@ -187,6 +193,30 @@ async fn a_request_that_arrives_long_after_its_retry_changes_nothing() {
         assert_ne!(first, theirs);
     }
     println!("counted: 2 requests arrived after their own retry and after others, 0 did anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_the_same_request_and_two_calls_never_share_a_token() {
+    let (proxy, store) = behind_a_proxy().await;
+    let several =
+        |name: &str| vec![put(name, "1", When::Absent), put("b", "1", When::Always), check("c", When::Absent)];
+    let mut tokens = HashSet::new();
+    let id = fresh_id();
+    for n in 0..2 {
+        proxy.requests();
+        proxy.fail("TransactWriteItems", 4, Fault::throttled());
+        // The second call is the caller's own retry: DynamoDB's memory must not answer for the rows.
+        store.commit(NOW, id, several("a")).await.unwrap();
+        let bodies = proxy.bodies();
+        assert_eq!(bodies.len(), 5);
+        let body: Value = serde_json::from_slice(&bodies[0].1).unwrap();
+        for (_, other) in &bodies {
+            assert_eq!(serde_json::from_slice::<Value>(other).unwrap(), body, "call {n}");
+        }
+        tokens.insert(body["ClientRequestToken"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(tokens.len(), 2);
+    println!("counted: 2 calls, 10 requests, 2 tokens");
 }
 
 #[tokio::test(flavor = "multi_thread")]

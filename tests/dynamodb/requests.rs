@@ -1,6 +1,7 @@
 //! How many requests each call makes, counted where they arrive.
 
 use gatemint::store::{Key, Store, When};
+use serde_json::Value;
 
 use super::behind_a_proxy;
 use crate::store::conformance::{NOW, check, conflict, delete, done, key, put};
@@ -56,4 +57,37 @@ async fn a_call_of_the_store_is_one_request() {
         println!("  {line}");
     }
     println!("counted: {} kinds of calls and their requests", made.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_is_strongly_consistent_and_every_condition_brings_the_row_that_won() {
+    let (proxy, store) = behind_a_proxy().await;
+    store.get(NOW, &[key("a")]).await.unwrap();
+    store.get(NOW, &[key("a"), key("b")]).await.unwrap();
+    store.list(NOW, "test#rows", None, 10).await.unwrap();
+    done(&store, vec![check("a", When::Absent)]).await;
+    let reads = proxy.bodies();
+    for (operation, body) in &reads {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let asked = body["RequestItems"].as_object().and_then(|tables| tables.values().next()).unwrap_or(&body);
+        assert_eq!(asked["ConsistentRead"], true, "{operation}");
+    }
+    let first = done(&store, vec![put("a", "1", When::Absent)]).await;
+    done(&store, vec![delete("a", When::VersionIs(first))]).await;
+    done(&store, vec![put("a", "1", When::Absent), check("b", When::Absent), delete("c", When::Absent)]).await;
+    let writes = proxy.bodies();
+    let mut conditions = 0;
+    for (operation, body) in &writes {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let parts = match body["TransactItems"].as_array() {
+            Some(parts) => parts.iter().flat_map(|part| part.as_object().unwrap().values()).collect(),
+            None => vec![&body],
+        };
+        for part in parts {
+            assert!(part["ConditionExpression"].is_string(), "{operation}");
+            assert_eq!(part["ReturnValuesOnConditionCheckFailure"], "ALL_OLD", "{operation}");
+            conditions += 1;
+        }
+    }
+    println!("counted: {} consistent reads, {conditions} conditions that bring the row", reads.len());
 }

@@ -15,7 +15,7 @@ use crate::{
     support::emulator::Emulator,
 };
 
-const HISTORIES: usize = 60;
+const HISTORIES: usize = 40;
 const SORTS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// What a step does; numbers choose from what the history has so far.

@@ -1,4 +1,5 @@
-"""Every sample event through `cargo lambda watch` and `cargo lambda invoke`, as somebody runs a function at home.
+"""Every sample event through `cargo lambda watch` and `cargo lambda invoke`: as somebody runs a function at home, on the data
+directory of a `gatemint serve`, and with its state in DynamoDB and its keys in Secrets Manager, both emulated.
 
 What to expect is in tests/events/expected.json: steps in order, where one may need what an earlier answer was asked to
 keep (a JSON pointer into its body).
@@ -11,13 +12,18 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-from support import ENVIRONMENT, ROOT, Serve, check, counted, equal, free_port, get, temporary_directory
+from support import BIN, ENVIRONMENT, ROOT, Serve, check, counted, equal, free_port, get, temporary_directory
+
+sys.path.insert(0, str(ROOT / "tests" / "emulator"))
+from deploy import Emulator  # noqa: E402
 
 ISSUER = "https://auth.example.org"  # the one that the sample events are made for
 FUNCTION = "gatemint-lambda"
+SIGNING_SECRET = "keys/gatemint-jwt-secret"  # as the vault of one machine calls it
 PATH = os.pathsep.join([str(Path(os.environ["TOOLS_CARGO_LAMBDA"]) / "bin"), os.environ["PATH"]])
 BUILD_LIMIT, FIRST_LIMIT = 15 * 60, 2 * 60  # seconds
 
@@ -25,14 +31,14 @@ BUILD_LIMIT, FIRST_LIMIT = 15 * 60, 2 * 60  # seconds
 class Watch:
     """`cargo lambda watch` on a free port, ended after the `with` block with the function that it runs."""
 
-    def __init__(self, place, data):
+    def __init__(self, place, settings):
         self.port, self.place = free_port(), place
         self.output = place / "watch.log"
-        self.environment = {**ENVIRONMENT, "PATH": PATH, "GATEMINT_DATA": str(data), "GATEMINT_ISSUER": ISSUER}
+        self.environment = {**ENVIRONMENT, "PATH": PATH, "GATEMINT_ISSUER": ISSUER, **settings}
 
     def __enter__(self):
         # Without --locked it would be free to change Cargo.lock; without --ignore-changes it would watch our own logs.
-        command = ["cargo", "lambda", "watch", "--locked", "--bin", FUNCTION, "--ignore-changes", "--wait", "--disable-cors"]
+        command = ["cargo", "lambda", "watch", "--locked", "--features", "aws", "--bin", FUNCTION, "--ignore-changes", "--wait", "--disable-cors"]
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
                 [*command, "--invoke-address", "127.0.0.1", "--invoke-port", str(self.port)],
@@ -76,7 +82,7 @@ class Watch:
             print(f"--- what cargo lambda watch printed\n{self.printed()}---", flush=True)
 
     def invoke(self, event, seconds=60):
-        """The function's answer: status and body."""
+        """The function's answer: the status where there is one, the error where it is one, and the body."""
         file = self.place / "event.json"
         file.write_text(event)
         command = ["cargo", "lambda", "invoke", "--invoke-address", "127.0.0.1", "--invoke-port", str(self.port), FUNCTION]
@@ -90,9 +96,14 @@ class Watch:
             timeout=seconds,
             check=False,
         )
-        check(done.returncode == 0, f"cargo lambda invoke ended with {done.returncode}: {done.stderr}{done.stdout}")
+        if done.returncode != 0:
+            # It shows the error's type and its text, drawn for eyes.
+            said = [line.strip(" \u2502\u00d7\u2570\u2500\u25b6") for line in (done.stderr + done.stdout).splitlines()]
+            return None, said, ""
         answer = json.loads(done.stdout)
-        return answer["statusCode"], answer.get("body") or ""
+        if not isinstance(answer, dict) or "statusCode" not in answer:
+            return None, None, json.dumps(answer, separators=(",", ":"))
+        return answer["statusCode"], None, answer.get("body") or ""
 
 
 def pointed_at(value, pointer):
@@ -107,37 +118,77 @@ def fill(text, kept):
     return text
 
 
+def at_home(place):
+    """The settings of a data directory that a first start has made, and what fills the events' first placeholders."""
+    data = place / "data"
+    with Serve(data) as serve:
+        return {"GATEMINT_DATA": str(data)}, {"admin_password": serve.admin_password(), "signing_secret": SIGNING_SECRET}
+
+
+def in_the_cloud(place, emulator):
+    """The same for a table and two secrets, made as README says, with an admin."""
+    name = "gatemint"
+    emulator.client("dynamodb").create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    secrets = emulator.client("secretsmanager")
+    made = [
+        secrets.create_secret(Name=f"{name}/{secret}", SecretString='{"gatemint":"empty"}')
+        for secret in (SIGNING_SECRET, "refresh/gatemint-refresh-secret")
+    ]
+    settings = {**emulator.owner, "GATEMINT_STORE": f"dynamodb:{name}", "GATEMINT_VAULT": f"secretsmanager:{name}"}
+    password = "sample events have a password, too"
+    for command in (["key", "rotate"], ["key", "rotate", "--refresh"], ["user", "create", "admin", "--role", "admin", "--password-stdin"]):
+        environment = {**ENVIRONMENT, **settings, "GATEMINT_ISSUER": ISSUER, "HOME": str(place)}
+        subprocess.run([BIN, *command], input=password, env=environment, text=True, timeout=60, check=True)
+    return settings, {"admin_password": password, "signing_secret": made[0]["ARN"]}
+
+
+def run_all(watch, steps, events, kept, where):
+    """Every step's event, with what the answers before it have left."""
+    # It links at least, if it does not build with the very same options.
+    equal(watch.invoke(events["healthz.json"], FIRST_LIMIT)[0], 200, "the status of the first answer")
+    wrong = [what for step in steps if (what := judged(step, watch.invoke(fill(events[step["event"]], kept)), kept))]
+    check(not wrong, "\n".join(["events answered otherwise than expected:", *wrong]))
+    counted(f"{len(steps)} events through cargo lambda invoke {where}, {len(steps)} answered as expected")
+
+
+def judged(step, answer, kept):
+    """What is wrong with an answer, if anything; what later steps need of it is kept."""
+    status, error, body = answer
+    for name, pointer in step.get("keep", {}).items():
+        with contextlib.suppress(ValueError, LookupError):
+            kept[name] = pointed_at(json.loads(body), pointer)
+    print(f"{step['event']}: {status or error or body}", flush=True)
+    right = status == step.get("status") and all(part in body for part in step.get("body_contains", []))
+    if right and (step["error"] in error if error and "error" in step else not error and "error" not in step):
+        return None
+    return f"{step['event']}: {status} {error} instead of {step.get('status')} {step.get('error')}: {body}"
+
+
 def main():
     steps = json.loads((ROOT / "tests" / "events" / "expected.json").read_text())
     events = {path.name: path.read_text() for path in (ROOT / "events").iterdir()}
     equal(sorted({step["event"] for step in steps}), sorted(events), "the events that something is expected of")
 
     # `watch` would do it at the first request, and wait for ever if it failed.
-    subprocess.run(["cargo", "build", "--locked", "--bin", FUNCTION], cwd=ROOT, env=ENVIRONMENT, timeout=BUILD_LIMIT, check=True)
+    build = ["cargo", "build", "--locked", "--features", "aws", "--bin", FUNCTION]
+    subprocess.run(build, cwd=ROOT, env=ENVIRONMENT, timeout=BUILD_LIMIT, check=True)
     with temporary_directory() as place:
-        data = place / "data"
-        with Serve(data) as serve:  # a first start, which makes the data directory
-            kept = {"admin_password": serve.admin_password()}
-        with Watch(place, data) as watch:
-            # It links at least, if it does not build with the very same options.
-            equal(watch.invoke(events["healthz.json"], FIRST_LIMIT)[0], 200, "the status of the first answer")
-            wrong = []
-            for step in steps:
-                status, body = watch.invoke(fill(events[step["event"]], kept))
-                for name, pointer in step.get("keep", {}).items():
-                    with contextlib.suppress(ValueError, LookupError):
-                        kept[name] = pointed_at(json.loads(body), pointer)
-                right = status == step["status"] and all(part in body for part in step.get("body_contains", []))
-                print(f"{step['event']}: {status}", flush=True)
-                if not right:
-                    wrong.append(f"{step['event']}: {status} instead of {step['status']}: {body}")
-            check(not wrong, "\n".join(["events answered otherwise than expected:", *wrong]))
-            counted(f"{len(steps)} events through cargo lambda invoke, {len(steps)} answered as expected")
-
+        settings, kept = at_home(place)
+        with Watch(place, settings) as watch:
+            run_all(watch, steps, events, kept, "on a data directory")
             url = f"http://127.0.0.1:{watch.port}/lambda-url/{FUNCTION}"
             equal(get(f"{url}/healthz").status, 200, "the status of a request through the function's URL")
             keys = get(f"{url}/.well-known/jwks.json").json()["keys"]
             counted(f"{len(keys)} keys read through the function's URL")
+    with temporary_directory() as place, Emulator() as emulator:
+        settings, kept = in_the_cloud(place, emulator)
+        with Watch(place, settings) as watch:
+            run_all(watch, steps, events, kept, "on DynamoDB and Secrets Manager")
 
 
 main()

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -21,8 +21,8 @@ use aws_sdk_dynamodb::{
 /// A running emulator.
 pub(crate) struct Emulator {
     endpoint: String,
-    /// Open as long as this process lives: its end is the emulator's end (a static is never dropped).
-    _lifeline: ChildStdin,
+    /// Its stdin is open as long as this process lives, and its end is the emulator's (a static is never dropped).
+    _process: Child,
 }
 
 impl Emulator {
@@ -52,7 +52,7 @@ impl Emulator {
         let mut endpoint = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut endpoint).unwrap();
         assert!(endpoint.starts_with("http://127.0.0.1:"), "{kind} did not start: {endpoint}");
-        Self { endpoint: endpoint.trim().to_owned(), _lifeline: child.stdin.take().unwrap() }
+        Self { endpoint: endpoint.trim().to_owned(), _process: child }
     }
 
     /// `http://127.0.0.1:PORT`

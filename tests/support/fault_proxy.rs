@@ -97,7 +97,8 @@ pub(crate) struct Proxy {
 struct Desk {
     target: String,
     http: reqwest::Client,
-    counts: Mutex<BTreeMap<String, usize>>,
+    /// Operations and bodies of requests, as they came.
+    seen: Mutex<Vec<(String, Bytes)>>,
     /// Operation (`*` for any), how many more times, and what happens. The first that fits is used.
     faults: Mutex<Vec<(String, usize, Fault)>>,
     away: AtomicBool,
@@ -113,7 +114,7 @@ impl Proxy {
         let desk = Arc::new(Desk {
             target: target.to_owned(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            counts: Mutex::default(),
+            seen: Mutex::default(),
             faults: Mutex::default(),
             away: AtomicBool::new(false),
             late: Notify::new(),
@@ -150,7 +151,16 @@ impl Proxy {
 
     /// Requests by operation since the last call, failed ones included.
     pub(crate) fn requests(&self) -> BTreeMap<String, usize> {
-        std::mem::take(&mut *self.desk.counts.lock().unwrap())
+        let mut counts = BTreeMap::new();
+        for (operation, _) in self.bodies() {
+            *counts.entry(operation).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Requests with their bodies since the last call of this or of [`Proxy::requests`], in the order of their arrival.
+    pub(crate) fn bodies(&self) -> Vec<(String, Bytes)> {
+        std::mem::take(&mut *self.desk.seen.lock().unwrap())
     }
 }
 
@@ -189,7 +199,7 @@ async fn pass(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Answer, io:
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    *desk.counts.lock().unwrap().entry(operation.clone()).or_default() += 1;
+    desk.seen.lock().unwrap().push((operation.clone(), body.clone()));
     let fault = desk.next_fault(&operation);
     // What is passed on is passed on even if the caller goes away: in a task of its own.
     let forward = |body: Bytes, after: Duration| {

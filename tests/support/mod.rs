@@ -33,7 +33,7 @@ use gatemint::{
     },
     entropy::SystemEntropy,
     http::{Function, Options, PeerAddress, router},
-    vault::MemoryVault,
+    vault::{MemoryVault, Vault},
 };
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -71,7 +71,7 @@ pub(crate) struct TestService {
     pub(crate) service: Arc<Service>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<WatchedStore>,
-    vault: Arc<MemoryVault>,
+    vault: Arc<dyn Vault>,
     router: Router,
     /// Everything secret that went in or out.
     secrets: Mutex<Vec<String>>,
@@ -90,18 +90,23 @@ impl TestService {
 
     /// On a store of the test's own.
     pub(crate) async fn on(store: WatchedStore, policy: Policy, options: Options) -> Self {
+        let service = Self::unfilled(store, Arc::new(MemoryVault::new()), policy, &options);
+        birth::make_keys(&service.service).await.unwrap();
+        service
+    }
+
+    /// On a store and a vault as they are: no keys are made there.
+    pub(crate) fn unfilled(store: WatchedStore, vault: Arc<dyn Vault>, policy: Policy, options: &Options) -> Self {
         let clock = Arc::new(ManualClock::at(1_800_000_000));
         let store = Arc::new(store);
-        let vault = Arc::new(MemoryVault::new());
         let service = Self::start(&store, &vault, &clock, policy);
-        birth::make_keys(&service).await.unwrap();
-        let router = router(service.clone(), Function::Http, &options);
+        let router = router(service.clone(), Function::Http, options);
         Self { service, clock, store, vault, router, secrets: Mutex::default() }
     }
 
     fn start(
         store: &Arc<WatchedStore>,
-        vault: &Arc<MemoryVault>,
+        vault: &Arc<dyn Vault>,
         clock: &Arc<ManualClock>,
         policy: Policy,
     ) -> Arc<Service> {

@@ -319,14 +319,23 @@ impl Listing<'_> {
                 if !follows(&staged, &current) {
                     return Err(superseded());
                 }
-                let new = key_set(&staged)?.public().keys.clone();
-                if !new.iter().all(|new| holds(&row.keys, &new.kid)) {
+                let next = key_set(&staged)?.public().keys.clone();
+                if !next.iter().all(|next| holds(&row.keys, &next.kid)) {
                     in_time(&parse(&staged)?, now, KNOWN_BEFORE)?;
                 }
-                let others = row.keys.iter().filter(|old| old.times.judges(now) && !holds(&new, &old.kid));
+                // Those in use by their own timetable, which knows no successor yet: this one may be given up.
+                let in_use = match held(&current)? {
+                    Some(document) => KeySet::of(&document).map_err(Refusal::unavailable)?.public().keys.clone(),
+                    None => vec![],
+                };
+                let others = row
+                    .keys
+                    .iter()
+                    .filter(|old| old.times.judges(now) && !holds(&in_use, &old.kid) && !holds(&next, &old.kid));
                 keys =
                     others.map(|old| PublicKey { times: stopped(old.times, now), ..old.clone() }).collect::<Vec<_>>();
-                keys.extend(new);
+                keys.extend(in_use);
+                add_not_in_turn(&mut keys, next);
             }
             Self::WhatTheVaultHolds => {
                 // In this order: what is promoted in between is found in the second place, and no more in the first.
@@ -338,11 +347,7 @@ impl Listing<'_> {
                 }
                 keys = key_set(&current)?.public().keys.clone();
                 if let Some(next) = staged.as_ref().filter(|next| follows(next, &current)) {
-                    let next = key_set(next)?.public().keys.clone();
-                    let next = next.into_iter().filter(|next| !holds(&keys, &next.kid));
-                    // Known to verifiers, but not in turn before it is promoted.
-                    let next: Vec<_> = next.map(|key| PublicKey { times: not_in_turn(key.times), ..key }).collect();
-                    keys.extend(next);
+                    add_not_in_turn(&mut keys, key_set(next)?.public().keys.clone());
                 }
             }
         }
@@ -379,8 +384,14 @@ fn follows(staged: &SecretVersion, current: &SecretVersion) -> bool {
     parse(staged).is_ok_and(|staged| staged.based_on.as_ref() == Some(&current.id))
 }
 
-fn not_in_turn(times: Timetable) -> Timetable {
-    Timetable { signs_until: Some(times.signs_from), ..times }
+/// Adds what is not there yet: known to verifiers, but not in turn before it is promoted.
+fn add_not_in_turn(keys: &mut Vec<PublicKey>, next: Vec<PublicKey>) {
+    for key in next {
+        if !holds(keys, &key.kid) {
+            let times = Timetable { signs_until: Some(key.times.signs_from), ..key.times };
+            keys.push(PublicKey { times, ..key });
+        }
+    }
 }
 
 /// A key that signs no more from `now` on, if it signed until then.
