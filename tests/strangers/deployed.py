@@ -73,6 +73,12 @@ class Deployed:
         fields = {"client_id": "gatemint", **fields}
         return self.curl(path, *(part for name, value in fields.items() for part in ("--data-urlencode", f"{name}={value}")))
 
+    def json(self, path, token, body=None, method=None):
+        """A request to our own resources, as whoever has the token."""
+        method = method or ("POST" if body is not None else "GET")
+        content = ["-H", "Content-Type: application/json", "-d", json.dumps(body)] if body is not None else []
+        return self.curl(path, "-X", method, "-H", f"Authorization: Bearer {token}", *content)
+
     def password_grant(self, username, password, **more):
         return self.form("/oauth2/token", grant_type="password", username=username, password=password, **more)
 
