@@ -39,7 +39,7 @@ mod secrets_manager;
 mod vault_on_moto;
 // Rotations as Secrets Manager asks for them, from an empty secret on, and with Secrets Manager away.
 #[cfg(feature = "aws")]
-mod rotation_events;
+mod rotate_keys;
 // Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.
 mod accounts;
 // One state in the cloud: what `serve`, the functions and the commands do with it together.

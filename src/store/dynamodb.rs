@@ -46,8 +46,8 @@ use crate::{
     entropy::{Entropy, SystemEntropy},
 };
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(1);
+/// How long a connection may take to be made: its TLS handshake is most of that in a function with little memory.
+const CONNECT: Duration = Duration::from_millis(1500);
 /// How long one request may take, its connection included.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// The most keys that one `BatchGetItem` takes.
@@ -56,9 +56,10 @@ const BATCH: usize = 100;
 /// A [`Store`] in a DynamoDB table with the keys `pk` and `sk` (strings) and `expires_at` for its TTL attribute.
 ///
 /// * A `get` of up to 100 keys is one request, a `commit` is one, a `list` one for most pages. Nothing ever scans.
-/// * A call answers within 6 s, whatever happens: an attempt gets 2 s (1 s of it to connect), and throttling, conflicts
+/// * A call answers within 6 s, whatever happens: an attempt gets 2 s (1.5 s of it to connect), and throttling, conflicts
 ///   of transactions, faults of the service, lost connections and lost replies are tried again, after a random pause
-///   that grows from 25 ms to 1 s, ten times at most. Three calls fit into API Gateway's 30 s with room to spare.
+///   of at most 25 ms, which doubles up to 1 s, ten attempts in all. Three calls fit into API Gateway's 30 s with room
+///   to spare.
 /// * A transaction's `ClientRequestToken` is drawn once per call of `commit`: within the call DynamoDB itself answers a
 ///   retry whose first reply was lost, and recognises a request that arrives late. It is not the commit's id, because
 ///   DynamoDB remembers a token for ten minutes: a caller's own retry under the same id would be told Ok whatever has

@@ -45,10 +45,13 @@ async fn an_operator_is_told_what_is_missing_and_no_row_is_quoted() {
     proxy.fail("PutItem", 1, Fault::error(400, "AccessDeniedException", said));
     let text = unavailable(store.commit(NOW, fresh_id(), writes()).await);
     told.push((text, ["not allowed", "needs dynamodb:PutItem", "assumed-role/token"]));
+    proxy.fail("TransactWriteItems", 1, Fault::error(400, "AccessDeniedException", said));
+    let text = unavailable(store.commit(NOW, fresh_id(), [writes(), vec![check("b", When::Absent)]].concat()).await);
+    told.push((text, ["not allowed", "dynamodb:PutItem, dynamodb:DeleteItem and dynamodb:ConditionCheckItem", said]));
     proxy.fail("PutItem", 1, Fault::error(400, "UnrecognizedClientException", "The security token is invalid."));
     let text = unavailable(store.commit(NOW, fresh_id(), writes()).await);
     told.push((text, ["credentials are not accepted", "UnrecognizedClientException", "security token"]));
-    assert_eq!(proxy.requests()["PutItem"], 2, "none of this passes by itself");
+    assert_eq!(proxy.requests().into_values().sum::<usize>(), 3, "none of this passes by itself");
 
     for (text, parts) in &told {
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");

@@ -134,7 +134,12 @@ fn explained(action: &str, code: &str, message: &str) -> String {
                 .to_owned()
         }
         "AccessDeniedException" => {
-            format!("not allowed: whoever runs this needs dynamodb:{action} on the table, for this kind of row: {message}")
+            // A transaction is allowed by what is in it; there is no permission of its name.
+            let needed = match action {
+                "TransactWriteItems" => "PutItem, dynamodb:DeleteItem and dynamodb:ConditionCheckItem",
+                action => action,
+            };
+            format!("not allowed: whoever runs this needs dynamodb:{needed} on the table, for this kind of row: {message}")
         }
         "UnrecognizedClientException" | "ExpiredTokenException" | "InvalidSignatureException" | "MissingAuthenticationToken" => {
             format!("the AWS credentials are not accepted ({code}): {message}")
