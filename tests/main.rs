@@ -12,6 +12,9 @@ mod tokens;
 mod rotation;
 // May a request to somebody else's route pass? Only with a token that stands, for this issuer.
 mod passing;
+// The functions on DynamoDB and Secrets Manager: what each asks for, and what becomes of it when nobody answers.
+#[cfg(feature = "aws")]
+mod functions;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.

@@ -22,14 +22,14 @@ use crate::{
 const ISSUER: &str = "https://auth.example.org";
 
 /// A table, its two secrets, and what names them.
-struct Cloud {
-    variables: BTreeMap<&'static str, String>,
+pub(crate) struct Cloud {
+    pub(crate) variables: BTreeMap<&'static str, String>,
     home: TempDir,
 }
 
 impl Cloud {
     /// As README says to make them by hand: empty secrets, a first key, a first pepper, a user.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let emulator = Emulator::ministack();
         let table = emulator.table().await;
         let secrets = aws_sdk_secretsmanager::Client::new(&emulator.config());
@@ -73,7 +73,7 @@ impl Cloud {
         Serve::run(command, &self.home.path().join("serve.log"))
     }
 
-    async fn function(&self, name: &str) -> Function {
+    pub(crate) async fn function(&self, name: &str) -> Function {
         let mut variables: Vec<_> = self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
         variables.extend([("GATEMINT_FUNCTION", name), ("LAMBDA_TASK_ROOT", "/var/task")]);
         Function::start(&variables).await
@@ -81,7 +81,7 @@ impl Cloud {
 }
 
 /// Posts a form to the token endpoint through a function.
-async fn post(function: &mut Function, path: &str, form: &[(&str, &str)], bearer: Option<&str>) -> (u64, Value) {
+pub(crate) async fn post(function: &mut Function, path: &str, form: &[(&str, &str)], bearer: Option<&str>) -> (u64, Value) {
     let body = form.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+"))).collect::<Vec<_>>();
     let mut event = json!({
         "version": "2.0",
@@ -105,11 +105,11 @@ async fn post(function: &mut Function, path: &str, form: &[(&str, &str)], bearer
     }
 }
 
-async fn refresh(function: &mut Function, token: &str) -> (u64, Value) {
+pub(crate) async fn refresh(function: &mut Function, token: &str) -> (u64, Value) {
     post(function, "/oauth2/token", &[("grant_type", "refresh_token"), ("refresh_token", token)], None).await
 }
 
-fn text(reply: &Value, name: &str) -> String {
+pub(crate) fn text(reply: &Value, name: &str) -> String {
     reply[name].as_str().unwrap_or_else(|| panic!("no {name} in {reply}")).to_owned()
 }
 

@@ -25,11 +25,11 @@ use gatemint::{
         Policy, Secret, Service,
         account::manage::{self, NewAccount},
         birth,
-        client::{BUILT_IN, Presented},
+        client::{Client, Presented},
         grant::{Grant, Request, exchange},
     },
     entropy::SystemEntropy,
-    store::DynamoDbStore,
+    store::DynamoStore,
     vault::SecretsManagerVault,
 };
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl Cloud {
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "bench")))
             .build();
         let service = Service::new(
-            Arc::new(DynamoDbStore::new(&config, TABLE)),
+            Arc::new(DynamoStore::new(&config, TABLE)),
             Arc::new(SecretsManagerVault::new(&config, PREFIX)),
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
@@ -107,7 +107,7 @@ impl Cloud {
         };
         manage::create(&service, service.now(), account, "bench").await.unwrap();
         let request = Request {
-            client_id: BUILT_IN.to_owned(),
+            client_id: Client::BUILT_IN.to_owned(),
             presented: Presented::Public,
             grant: Grant::Password { username: "ada".to_owned(), password: Secret::new(PASSWORD.as_bytes().to_vec()) },
             scope: None,
