@@ -109,10 +109,7 @@ impl Cloud {
         let request = Request {
             client_id: Client::BUILT_IN.to_owned(),
             presented: Presented::Public,
-            grant: Grant::Password {
-                username: "ada".to_owned(),
-                password: Secret::new(PASSWORD.as_bytes().to_vec()),
-            },
+            grant: Grant::Password { username: "ada".to_owned(), password: Secret::new(PASSWORD.as_bytes().to_vec()) },
             scope: None,
             resource: Vec::new(),
             address: [198, 51, 100, 7].into(),

@@ -162,7 +162,8 @@ impl Lives {
         };
         #[expect(clippy::cast_precision_loss, reason = "a peak of memory is less than 2^53 bytes")]
         let memory = |lives: &[Life]| Few::of(lives.iter().map(|life| life.peak_memory as f64 / 1e6));
-        let all = || [memory(&self.plain), memory(&self.refreshing)].into_iter().max_by(|a, b| a.most.total_cmp(&b.most));
+        let all =
+            || [memory(&self.plain), memory(&self.refreshing)].into_iter().max_by(|a, b| a.most.total_cmp(&b.most));
         let row = |what: &str, floor: &Few, ours: &Few, unit: &str, target: Option<f64>| Row {
             what: what.to_owned(),
             floor: format!("{floor} {unit}"),
@@ -192,13 +193,7 @@ impl Lives {
                 "ms",
                 None,
             ),
-            row(
-                "the most memory resident",
-                &memory(&self.hello),
-                &all().unwrap(),
-                "MB",
-                Some(MEMORY),
-            ),
+            row("the most memory resident", &memory(&self.hello), &all().unwrap(), "MB", Some(MEMORY)),
         ]
     }
 }
@@ -213,6 +208,10 @@ fn notes(starts: usize, ours: &Path, hello: &Path) -> Vec<String> {
              asks for the next event. The stand-in for DynamoDB and Secrets Manager speaks plain HTTP on the same machine: \
              add a TLS handshake for each on AWS, which happens during init."
         ),
-        format!("A refresh is two requests to DynamoDB, counted. The programs have {:.1} and {:.1} MB.", size(hello), size(ours)),
+        format!(
+            "A refresh is two requests to DynamoDB, counted. The programs have {:.1} and {:.1} MB.",
+            size(hello),
+            size(ours)
+        ),
     ]
 }
