@@ -81,7 +81,12 @@ impl Cloud {
 }
 
 /// Posts a form to the token endpoint through a function.
-pub(crate) async fn post(function: &mut Function, path: &str, form: &[(&str, &str)], bearer: Option<&str>) -> (u64, Value) {
+pub(crate) async fn post(
+    function: &mut Function,
+    path: &str,
+    form: &[(&str, &str)],
+    bearer: Option<&str>,
+) -> (u64, Value) {
     let body = form.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+"))).collect::<Vec<_>>();
     let mut event = json!({
         "version": "2.0",

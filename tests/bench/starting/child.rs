@@ -128,7 +128,8 @@ impl Child {
             self.rest().await;
         }
         let number = u32::try_from(number).unwrap();
-        Cost { wall: wall / number, cpu: (self.cpu_time() - before) / number }
+        let cpu = self.cpu_time().checked_sub(before).unwrap();
+        Cost { wall: wall / number, cpu: cpu / number }
     }
 
     /// The last answer.
