@@ -462,7 +462,7 @@ async fn without_the_store_no_step_goes_ahead_of_the_public_row() {
             }
         }
         store.set_away(true);
-        for step in STEPS[1..].iter() {
+        for step in &STEPS[1..] {
             assert!(stack.step(step, &token(2)).await.is_err(), "{step}");
         }
         assert_eq!(stack.current().await, before, "nothing is promoted that the row may not list");
