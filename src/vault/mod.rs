@@ -2,7 +2,8 @@
 //!
 //! A secret has a name of one or more `/`-separated parts and a current version; a second, *staged* version can wait
 //! beside it until it is promoted by a compare-and-swap. The names in use are `keys/gatemint-jwt-secret` (the signing
-//! keys) and `refresh/gatemint-refresh-secret` (the pepper ring). A part is spelt with `a-z`, `0-9`, `.`, `_` and `-`,
+//! keys) and `refresh/gatemint-refresh-secret` (the pepper ring). A request id has 32 to 64 letters, digits and hyphens
+//! where Secrets Manager is to take it. A part is spelt with `a-z`, `0-9`, `.`, `_` and `-`,
 //! and neither begins with a dot nor ends in `.json`; another name answers `Unavailable`.
 
 mod entry;
@@ -56,7 +57,8 @@ pub trait Vault: Send + Sync {
     /// The current version, or none if there is no such secret.
     async fn current(&self, name: &str) -> Result<Option<SecretVersion>, VaultError>;
 
-    /// Makes a secret. Of several that race one wins; the others get `Conflict` and can read the winner's.
+    /// Makes a secret. Of several that race one wins; the others get `Conflict` and can read the winner's. Where a retry
+    /// whose first reply was lost cannot be told otherwise, a secret that holds this very value counts as made.
     async fn create(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError>;
 
     /// Keeps a value beside the current one under `request_id`. The same id with the same value again is `Ok`; with

@@ -150,7 +150,7 @@ pub async fn create(service: &Service, now: Timestamp, request_id: &str, pace: P
 /// `Conflict`: nothing is staged under this id, another rotation has taken its place, or it is too late for verifiers to
 /// learn of the key before it signs. `Unavailable`.
 pub async fn publish(service: &Service, now: Timestamp, request_id: &str) -> Result<(), Refusal> {
-    change_row(service, now, Listing::WithStaged(request_id)).await
+    change_row(service, now, Listing::WithStaged(request_id)).await.map(drop)
 }
 
 /// Signs with the newest key of the staged document and judges that by the row. The key comes back.
@@ -211,20 +211,30 @@ pub async fn finish(service: &Service, now: Timestamp, request_id: &str, actor: 
         }
         service.vault.promote(KeySet::SECRET, request_id, &based_on).await.map_err(outrun)?;
         // From here on they are rotated, whatever becomes of the rest.
-        let promoted = key_set(&staged)?;
-        tracing::info!(
-            target: "gatemint::audit",
-            event = "keys_rotated",
-            actor,
-            key.id = promoted.newest().map(jwt::SigningKey::kid),
-            keys.count = promoted.public().keys.len(),
-        );
-    } else if current(service).await?.id != request_id {
-        return Err(not_staged());
+        tell_rotated(&key_set(&staged)?, actor);
+        change_row(service, now, Listing::WhatTheVaultHolds).await?;
+    } else {
+        let current = current(service).await?;
+        if current.id != request_id {
+            return Err(not_staged());
+        }
+        // It was promoted before, perhaps by a call that did not hear of it: the row shows what it did not come to.
+        if change_row(service, now, Listing::WhatTheVaultHolds).await? {
+            tell_rotated(&key_set(&current)?, actor);
+        }
     }
-    change_row(service, now, Listing::WhatTheVaultHolds).await?;
     service.keys.expire().await;
     Ok(())
+}
+
+fn tell_rotated(promoted: &KeySet, actor: &str) {
+    tracing::info!(
+        target: "gatemint::audit",
+        event = "keys_rotated",
+        actor,
+        key.id = promoted.newest().map(jwt::SigningKey::kid),
+        keys.count = promoted.public().keys.len(),
+    );
 }
 
 /// What a rotation of the peppers has done.
@@ -359,8 +369,9 @@ fn holds(keys: &[PublicKey], kid: &str) -> bool {
     keys.iter().any(|key| key.kid == kid)
 }
 
-/// Changes the public row; again with the row that won, if another change was faster.
-async fn change_row(service: &Service, now: Timestamp, listing: Listing<'_>) -> Result<(), Refusal> {
+/// Changes the public row; again with the row that won, if another change was faster. Says whether there was anything
+/// to change.
+async fn change_row(service: &Service, now: Timestamp, listing: Listing<'_>) -> Result<bool, Refusal> {
     for _ in 0..ROUNDS {
         let (row, when) = match public_row(service, now).await? {
             Some(row) => (row.record, When::VersionIs(row.version)),
@@ -368,10 +379,10 @@ async fn change_row(service: &Service, now: Timestamp, listing: Listing<'_>) -> 
         };
         let next = listing.after(service, now, &row).await?;
         if next == row {
-            return Ok(());
+            return Ok(false);
         }
         match service.commit(now, vec![next.put(when)]).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
             Err(CommitError::Conflict { .. }) => {}
             Err(unavailable) => return Err(unavailable.into()),
         }
