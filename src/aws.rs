@@ -3,6 +3,8 @@
 //! Of the trust anchors only Amazon's four public roots are taken, because parsing a system's hundred and more is what
 //! the start of a function would spend most of its time on; `GATEMINT_TLS_ROOTS=system` takes those.
 
+use std::{future::Future, pin::Pin};
+
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::{
@@ -18,15 +20,6 @@ const AMAZON_ROOTS: &str = include_str!("aws/amazon-roots.pem");
 /// How long a connection may take to come about.
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Whose credentials are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialSource {
-    /// Those that AWS Lambda puts into the environment, for as long as the process lives. Nothing else is asked.
-    Function,
-    /// What any AWS tool would use: environment, profile, single sign-on, the container's or the machine's role.
-    Operator,
-}
-
 /// Why AWS cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
 pub enum AwsError {
@@ -41,40 +34,56 @@ pub enum AwsError {
     Roots(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What the clients of all services have in common. `AWS_ENDPOINT_URL` is honoured.
+/// What the clients of all services have in common, on its way.
+pub type Connecting = Pin<Box<dyn Future<Output = Result<SdkConfig, AwsError>> + Send>>;
+
+/// How a process comes to it: [`of_function`] or [`of_operator`]. Handed in, and not chosen here, so that the functions'
+/// binary does not hold the code of single sign-on and profiles.
+pub type Connect = fn(TlsRoots) -> Connecting;
+
+/// With the credentials that AWS Lambda puts into the environment, for as long as the process lives. Nothing else is
+/// asked. `AWS_ENDPOINT_URL` is honoured.
 ///
 /// # Errors
-/// No region, no credentials in the environment of a function.
-pub async fn config(source: CredentialSource, roots: TlsRoots) -> Result<SdkConfig, AwsError> {
-    let http = http_client(roots)?;
-    // Attempts and patience are each backend's own matter.
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).build();
-    let config = match source {
-        CredentialSource::Function => {
-            let needed = |name: &'static str| variable(name).ok_or(AwsError::NotInLambda(name));
-            let credentials = Credentials::new(
-                needed("AWS_ACCESS_KEY_ID")?,
-                needed("AWS_SECRET_ACCESS_KEY")?,
-                variable("AWS_SESSION_TOKEN"),
-                None,
-                "AWS Lambda",
-            );
-            let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-            let mut config = SdkConfig::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new(region.ok_or(AwsError::NotInLambda("AWS_REGION"))?))
-                .credentials_provider(SharedCredentialsProvider::new(credentials))
-                .http_client(http)
-                .timeout_config(timeouts);
-            config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
-            config.build()
-        }
-        CredentialSource::Operator => {
-            let loading = aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts);
-            loading.load().await
-        }
-    };
-    if config.region().is_none() { Err(AwsError::NoRegion) } else { Ok(config) }
+/// No region or no credentials in the environment.
+pub fn of_function(roots: TlsRoots) -> Connecting {
+    Box::pin(async move {
+        let needed = |name: &'static str| variable(name).ok_or(AwsError::NotInLambda(name));
+        let credentials = Credentials::new(
+            needed("AWS_ACCESS_KEY_ID")?,
+            needed("AWS_SECRET_ACCESS_KEY")?,
+            variable("AWS_SESSION_TOKEN"),
+            None,
+            "AWS Lambda",
+        );
+        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.ok_or(AwsError::NotInLambda("AWS_REGION"))?))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(http_client(roots)?)
+            .timeout_config(timeouts());
+        config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+        Ok(config.build())
+    })
+}
+
+/// With the credentials that any AWS tool would use: environment, profile, single sign-on, the container's or the
+/// machine's role. `AWS_ENDPOINT_URL` is honoured.
+///
+/// # Errors
+/// No region.
+pub fn of_operator(roots: TlsRoots) -> Connecting {
+    Box::pin(async move {
+        let loading = aws_config::defaults(BehaviorVersion::latest());
+        let config = loading.http_client(http_client(roots)?).timeout_config(timeouts()).load().await;
+        if config.region().is_none() { Err(AwsError::NoRegion) } else { Ok(config) }
+    })
+}
+
+/// Attempts and patience are each backend's own matter.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).build()
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -29,17 +29,44 @@ pub struct StateLocation {
 }
 
 /// Who opens the backends, and what for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opener {
+#[derive(Clone, Copy, Debug)]
+pub struct Opener {
+    makes_files: bool,
+    reads_vault: bool,
+    /// Whether round trips to the store are counted from the start.
+    measures: bool,
+    #[cfg(feature = "aws")]
+    connect: crate::aws::Connect,
+}
+
+impl Opener {
     /// `serve`: makes files where they are missing.
-    Serve,
+    pub fn serve() -> Self {
+        Self { makes_files: true, ..Self::command() }
+    }
+
     /// A command: works on what is there.
-    Command,
-    /// A Lambda function, with the credentials that Lambda gives it.
-    Function {
-        /// Whether it reads the vault: one that does not builds no client for it.
-        vault: bool,
-    },
+    pub fn command() -> Self {
+        Self {
+            makes_files: false,
+            reads_vault: true,
+            measures: false,
+            #[cfg(feature = "aws")]
+            connect: crate::aws::of_operator,
+        }
+    }
+
+    /// A Lambda function, with the credentials that Lambda gives it. One that does not read the vault builds no client
+    /// for it.
+    pub fn function(reads_vault: bool) -> Self {
+        Self {
+            makes_files: false,
+            reads_vault,
+            measures: true,
+            #[cfg(feature = "aws")]
+            connect: crate::aws::of_function,
+        }
+    }
 }
 
 /// Why there is no service.
@@ -193,9 +220,8 @@ impl StateLocation {
         if let Some(data) = &self.data {
             check_private_directory(data)?;
         }
-        let create = opener == Opener::Serve;
-        let reads_vault = opener != Opener::Function { vault: false };
-        let (cloud_store, cloud_vault) = self.open_in_the_cloud(settings, opener, reads_vault).await?;
+        let create = opener.makes_files;
+        let (cloud_store, cloud_vault) = self.open_in_the_cloud(settings, opener).await?;
         let store: Arc<dyn Store> = match (&self.store, cloud_store) {
             (_, Some(store)) => store,
             (StoreSetting::Sqlite(path), _) if create => Arc::new(SqliteStore::create(path)?),
@@ -205,7 +231,7 @@ impl StateLocation {
         };
         let vault: Arc<dyn Vault> = match (&self.vault, cloud_vault) {
             // It holds nothing, so that whoever reads it after all is refused.
-            _ if !reads_vault => Arc::new(MemoryVault::new()),
+            _ if !opener.reads_vault => Arc::new(MemoryVault::new()),
             (_, Some(vault)) => vault,
             (VaultSetting::File(directory), _) if create => Arc::new(FileVault::create(directory)?),
             (VaultSetting::File(directory), _) => Arc::new(FileVault::open(directory)?),
@@ -224,28 +250,15 @@ impl StateLocation {
 
     /// What of the two is in AWS; each client is built only where it is used.
     #[cfg(feature = "aws")]
-    async fn open_in_the_cloud(
-        &self,
-        settings: &Settings,
-        opener: Opener,
-        reads_vault: bool,
-    ) -> Result<CloudBackends, WiringError> {
-        use crate::{
-            aws::{self, CredentialSource},
-            store::DynamoStore,
-            vault::SecretsManagerVault,
-        };
+    async fn open_in_the_cloud(&self, settings: &Settings, opener: Opener) -> Result<CloudBackends, WiringError> {
+        use crate::{store::DynamoStore, vault::SecretsManagerVault};
         let table = if let StoreSetting::DynamoDb(table) = &self.store { Some(table) } else { None };
         let prefix = if let VaultSetting::SecretsManager(prefix) = &self.vault { Some(prefix) } else { None };
-        let prefix = prefix.filter(|_| reads_vault);
+        let prefix = prefix.filter(|_| opener.reads_vault);
         if table.is_none() && prefix.is_none() {
             return Ok((None, None));
         }
-        let source = match opener {
-            Opener::Function { .. } => CredentialSource::Function,
-            Opener::Serve | Opener::Command => CredentialSource::Operator,
-        };
-        let config = aws::config(source, settings.tls_roots).await?;
+        let config = (opener.connect)(settings.tls_roots).await?;
         let store = table.map(|table| Arc::new(DynamoStore::new(&config, table)) as Arc<dyn Store>);
         let vault = prefix.map(|prefix| Arc::new(SecretsManagerVault::new(&config, prefix)) as Arc<dyn Vault>);
         Ok((store, vault))
@@ -253,7 +266,7 @@ impl StateLocation {
 
     #[cfg(not(feature = "aws"))]
     #[expect(clippy::unused_async, reason = "it is with the feature")]
-    async fn open_in_the_cloud(&self, _: &Settings, _: Opener, _: bool) -> Result<CloudBackends, WiringError> {
+    async fn open_in_the_cloud(&self, _: &Settings, _: Opener) -> Result<CloudBackends, WiringError> {
         Ok((None, None))
     }
 }
@@ -350,7 +363,7 @@ pub async fn existing(settings: &Settings, place: &StateLocation, opener: Opener
     } else {
         settings.issuer.clone().ok_or_else(|| WiringError::NoIssuer(place.name()))?
     };
-    let backends = if matches!(opener, Opener::Function { .. }) { backends.measured() } else { backends };
+    let backends = if opener.measures { backends.measured() } else { backends };
     Ok(backends.service(settings, issuer))
 }
 

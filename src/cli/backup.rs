@@ -104,7 +104,7 @@ impl Backup {
         output::start_log(settings, "gatemint::audit=info,warn")?;
         // Only what was started is worth keeping, and only what can be opened can be kept.
         let (store, vault) = place.files()?;
-        let service = wiring::existing(settings, &place, Opener::Command).await?;
+        let service = wiring::existing(settings, &place, Opener::command()).await?;
         let facts = Facts {
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
             made_at: service.now(),
@@ -235,7 +235,7 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
 /// Whether a service can be started there.
 async fn check(settings: &Settings, place: &StateLocation) -> Result<(), String> {
     let service: Service =
-        wiring::existing(settings, place, Opener::Command).await.map_err(|error| error.to_string())?;
+        wiring::existing(settings, place, Opener::command()).await.map_err(|error| error.to_string())?;
     service
         .ready(true)
         .await

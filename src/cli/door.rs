@@ -129,7 +129,7 @@ impl Access {
 pub(super) async fn store(settings: &Settings) -> Result<Service, CliError> {
     let place = StateLocation::of_settings(settings)?.ok_or(WiringError::NoStore)?;
     super::output::start_log(settings, "gatemint::audit=info,warn")?;
-    Ok(wiring::existing(settings, &place, Opener::Command).await?)
+    Ok(wiring::existing(settings, &place, Opener::command()).await?)
 }
 
 /// Everything that a list of the store holds. `page` gets how many to ask for, and after which place.

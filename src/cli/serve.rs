@@ -59,7 +59,7 @@ impl Serve {
             None => None,
         };
 
-        let backends = place.open(&settings, Opener::Serve).await?;
+        let backends = place.open(&settings, Opener::serve()).await?;
         let backends = if metrics.is_some() { backends.measured() } else { backends };
         let here = format!("http://{address}");
         let first_password = place.first_password();

@@ -65,7 +65,7 @@ async fn start() -> Result<(), Failure> {
     }
     let options = Options::of(settings.trusted_proxies, &settings.cors_origins)?;
     let measurements = Measurements::start(function.name(), SystemClock.now())?;
-    let service = wiring::existing(&settings, &place, Opener::Function { vault: function.uses_vault() }).await?;
+    let service = wiring::existing(&settings, &place, Opener::function(function.uses_vault())).await?;
     if function.keeps_keys() {
         warm(&service, function).await;
     }
