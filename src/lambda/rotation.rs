@@ -87,10 +87,10 @@ pub async fn answer(service: &Service, secret: &str, event: &Value) -> Result<()
 impl Asked {
     fn parse(event: &Value, secret: &str) -> Result<Self, &'static str> {
         // The parser's own words would quote the event.
-        let asked = Self::deserialize(event).map_err(|_| {
+        let asked = event.as_object().and_then(|_| Self::deserialize(event).ok()).ok_or(
             "this is no rotation event: it has a Step (createSecret, setSecret, testSecret or finishSecret), a SecretId \
-             and a ClientRequestToken"
-        })?;
+             and a ClientRequestToken",
+        )?;
         let id = asked.client_request_token.as_bytes();
         if !(32..=64).contains(&id.len()) || !id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
             return Err("the ClientRequestToken is not 32 to 64 letters, digits and hyphens");
@@ -179,6 +179,7 @@ mod tests {
             json!({}),
             json!("needle"),
             json!(["needle"]),
+            json!(["createSecret", NAME, token]),
             with("Step", json!("needle")),
             with("Step", json!("CREATESECRET")),
             with("Step", json!(null)),
