@@ -18,6 +18,7 @@ pub(crate) const REPLAYS: &str = "gatemint_replays_total";
 pub(crate) const REPEATS: &str = "gatemint_repeats_total";
 pub(crate) const THROTTLED: &str = "gatemint_throttled_total";
 pub(crate) const STORE_ROUND_TRIPS: &str = "gatemint_store_round_trips_total";
+pub(crate) const STORE_RETRIES: &str = "gatemint_store_retries_total";
 pub(crate) const STORE_DURATION: &str = "gatemint_store_duration_seconds";
 pub(crate) const AUTHORIZATIONS: &str = "gatemint_authorizations_total";
 const HASHING_QUEUE: &str = "gatemint_hashing_queue";
@@ -58,6 +59,7 @@ pub fn switch_on(started: u64) {
     describe_counter!(THROTTLED, "Password attempts that were not judged, by what had its fill.");
     describe_counter!(AUTHORIZATIONS, "Requests to others' routes that were judged, by outcome.");
     describe_counter!(STORE_ROUND_TRIPS, "Calls of the store.");
+    describe_counter!(STORE_RETRIES, "Requests to the store's service that had to be sent again.");
     describe_histogram!(STORE_DURATION, Unit::Seconds, "How long a call of the store took.");
     describe_gauge!(HASHING_QUEUE, "Passwords that wait to be hashed.");
     describe_histogram!(HASHING_DURATION, Unit::Seconds, "How long a hashing thread worked on a password.");
@@ -176,6 +178,13 @@ pub fn store_called(operation: &'static str, outcome: &'static str, took: Durati
     if is_on() {
         counter!(STORE_ROUND_TRIPS, "operation" => operation, "outcome" => outcome).increment(1);
         histogram!(STORE_DURATION, "operation" => operation).record(took);
+    }
+}
+
+/// A request to the service behind the store failed for a passing reason, and is sent again: throttled, for example.
+pub fn store_retried() {
+    if is_on() {
+        counter!(STORE_RETRIES).increment(1);
     }
 }
 

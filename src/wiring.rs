@@ -12,7 +12,7 @@ use crate::{
     entropy::SystemEntropy,
     settings::{Settings, StoreSetting, VaultSetting},
     store::{self, MeasuredStore, MemoryStore, SqliteStore, Store},
-    vault::{self, FileVault, MemoryVault, Vault},
+    vault::{self, FileVault, NoVault, Vault},
 };
 
 /// How old keys in memory grow on one machine, where reading them costs little: how soon an emergency rotation by
@@ -230,8 +230,7 @@ impl StateLocation {
             (StoreSetting::DynamoDb(_), None) => return Err(WiringError::WithoutAws(self.name())),
         };
         let vault: Arc<dyn Vault> = match (&self.vault, cloud_vault) {
-            // It holds nothing, so that whoever reads it after all is refused.
-            _ if !opener.reads_vault => Arc::new(MemoryVault::new()),
+            _ if !opener.reads_vault => Arc::new(NoVault),
             (_, Some(vault)) => vault,
             (VaultSetting::File(directory), _) if create => Arc::new(FileVault::create(directory)?),
             (VaultSetting::File(directory), _) => Arc::new(FileVault::open(directory)?),

@@ -326,7 +326,7 @@ async fn every_line_of_a_request_has_its_id_and_metrics_name_nobody() {
     };
     for (id, outcome) in [(1, "ok"), (2, "invalid_grant")] {
         let line = of(id);
-        assert_eq!((&line["function"], &line["grant"]), (&json!("token"), &json!("password")), "{line}");
+        assert_eq!((&line["function"], &line["grant"]), (&json!("gatemint"), &json!("password")), "{line}");
         assert_eq!((&line["outcome"], &line["gatemint_grants_total"]), (&json!(outcome), &json!(1)), "{line}");
     }
     // One get, the reservation, the session; and the public keys, at init.

@@ -236,10 +236,7 @@ fn restore(file: &Path, data: &Path, settings: &Settings, stop: &AtomicBool) -> 
 async fn check(settings: &Settings, place: &StateLocation) -> Result<(), String> {
     let service: Service =
         wiring::existing(settings, place, Opener::command()).await.map_err(|error| error.to_string())?;
-    service
-        .ready(true)
-        .await
-        .map_err(|refusal| refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string))
+    service.ready(true).await.map_err(|refusal| refusal.cause())
 }
 
 /// Only where nothing is may anything be restored.

@@ -249,7 +249,7 @@ pub(super) async fn keep_rotating(service: Arc<Service>) {
         let looked = tokio::spawn(async move { rotate::rotate_if_due(&service, "serve").await.map(|_| ()) }).await;
         let cause = match looked {
             Ok(Ok(())) => None,
-            Ok(Err(refusal)) => Some(refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string)),
+            Ok(Err(refusal)) => Some(refusal.cause()),
             Err(error) => Some(error.to_string()),
         };
         if let Some(cause) = cause {

@@ -75,7 +75,7 @@ impl Serve {
         if !place.is_on_one_machine() {
             // What is shared was made by somebody else, and may be away for a while: the service answers 503 until then.
             if let Err(refusal) = service.ready(true).await {
-                let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+                let cause = refusal.cause();
                 output::aside(&format!("Not ready yet, and every request is answered 503 until it is: {cause}"));
                 tracing::warn!(cause, "not ready yet");
             }
@@ -90,7 +90,7 @@ impl Serve {
             // Keys that are missing now were lost: new ones in their place would fit nothing that was signed, and would
             // lie where the old ones have to be put back.
             service.ready(true).await.map_err(|refusal| {
-                let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+                let cause = refusal.cause();
                 CliError::Failed(format!(
                     "{} was started before, and cannot be started again: {cause}; put store and vault back together \
                      from one backup",

@@ -51,6 +51,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// What the operator's log says of it: the cause in its own words, never as Debug would show it, which may hold what
+    /// was read or sent.
+    pub fn cause(&self) -> String {
+        self.source.as_ref().map_or_else(|| self.text.to_string(), ToString::to_string)
+    }
+
     /// A refusal without a field and a cause.
     pub fn new(kind: RefusalKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, text: text.into(), field: None, source: None }

@@ -110,8 +110,8 @@ impl Service {
         key.sign(kind, claims).map_err(Refusal::unavailable)
     }
 
-    /// Reads what requests will need into memory, all of it at the same time: the public keys, and with `vault` the
-    /// private keys and the peppers. A connection to each of the two places is open afterwards.
+    /// Reads what requests will need into memory: the public keys, and with `vault`, at the same time, the private keys and
+    /// then the peppers: over one connection, since a second one's handshake costs more than it would save.
     ///
     /// # Errors
     /// `Unavailable`: something could not be read. The rest was; a request reads again what it lacks.
@@ -121,10 +121,13 @@ impl Service {
         if !vault {
             return public.await.map(drop);
         }
-        let private = self.keys.private(now, entropy, self.vault.as_ref());
-        let peppers = self.keys.peppers(now, entropy, self.vault.as_ref());
-        let (public, private, peppers) = tokio::join!(public, private, peppers);
-        public.map(drop).and(private.map(drop)).and(peppers.map(drop))
+        let secrets = async {
+            let private = self.keys.private(now, entropy, self.vault.as_ref()).await;
+            let peppers = self.keys.peppers(now, entropy, self.vault.as_ref()).await;
+            private.map(drop).and(peppers.map(drop))
+        };
+        let (public, secrets) = tokio::join!(public, secrets);
+        public.map(drop).and(secrets)
     }
 
     /// Whether store, public keys and private keys can be read, for readiness. `signs`: this function signs tokens.

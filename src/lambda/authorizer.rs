@@ -15,6 +15,8 @@
 //!
 //! The credential is the Bearer token of the Authorization header, and nothing else.
 
+use std::time::Duration;
+
 use lambda_http::lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,6 +31,9 @@ use crate::{
 
 /// The longest Authorization header that is looked at: API Gateway takes no more than that for all headers together.
 const LONGEST_HEADER: usize = 10_240;
+
+/// How long judging may take: less than the function's own limit, past which Lambda ends the process without a word.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A simple response.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -73,7 +78,11 @@ impl From<Passer> for Context {
 /// `Unauthorized`, which API Gateway makes a 401; `Unavailable`: it could not be judged.
 pub(super) async fn answer(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> {
     let begun = Stopwatch::start();
-    let answer = judge(service, event).await;
+    let judged = tokio::time::timeout(PATIENCE, judge(service, event)).await;
+    let answer = judged.unwrap_or_else(|_| {
+        tracing::error!("a request was not judged in time");
+        Err(refused("Unavailable", "not judged in time"))
+    });
     let outcome = match &answer {
         Ok(Verdict { is_authorized: true, .. }) => "allowed",
         Ok(_) => "forbidden",
@@ -103,7 +112,7 @@ async fn judge(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> 
         Err(refusal) => match refusal.kind {
             RefusalKind::Unauthenticated => Err(refused(UNAUTHORIZED, UNAUTHORIZED)),
             RefusalKind::Unavailable => {
-                tracing::error!(cause = ?refusal.source, "a request could not be judged");
+                tracing::error!(cause = refusal.cause(), "a request could not be judged");
                 Err(refused("Unavailable", &refusal.text))
             }
             RefusalKind::Malformed

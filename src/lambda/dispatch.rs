@@ -1,6 +1,6 @@
 //! One event in, one answer out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use lambda_http::lambda_runtime::{Diagnostic, LambdaEvent};
@@ -14,6 +14,10 @@ use crate::{
     domain::Service,
     http::{self, Options},
 };
+
+/// How long an answer to a request may take: less than the 25 s that the functions of template.yaml have, past which the
+/// caller hears a 5xx of API Gateway, and less than the 30 s that API Gateway has.
+const PATIENCE: Duration = Duration::from_secs(22);
 
 /// What a function answers with.
 #[derive(Serialize)]
@@ -103,10 +107,16 @@ impl Desk {
         };
         // The event may hold a large body; the request has its own copy by now.
         drop(event);
-        match self.router.oneshot(request).await {
-            Ok(response) => Reply::from_response(response).await,
-            Err(never) => match never {},
-        }
+        let answered = async {
+            match self.router.oneshot(request).await {
+                Ok(response) => Reply::from_response(response).await,
+                Err(never) => match never {},
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.unwrap_or_else(|_| {
+            tracing::error!(http.status = 503, "a request was not answered in time");
+            Reply::unavailable()
+        })
     }
 }
 

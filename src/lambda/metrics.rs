@@ -2,7 +2,7 @@
 //! metrics of. Nothing is sent, and nobody is waited for.
 //!
 //! CloudWatch charges for each combination of name and dimensions, in every hour in which it occurs (0.30 USD for a
-//! month of hours). So only what somebody would look at or be woken by is exported, with few dimensions: 7 for a function
+//! month of hours). So only what somebody would look at or be woken by is exported, with few dimensions: 8 for a function
 //! that issues tokens, and one for each grant and outcome that occurs. What did not occur is not in a line, and an idle
 //! function costs nothing. The log has the rest.
 
@@ -20,7 +20,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     clock::Timestamp,
     metric::{
-        AUTHORIZATIONS, GRANTS, REPEATS, REPLAYS, REQUEST_DURATION, STORE_DURATION, STORE_ROUND_TRIPS, THROTTLED,
+        AUTHORIZATIONS, GRANTS, REPEATS, REPLAYS, REQUEST_DURATION, STORE_DURATION, STORE_RETRIES, STORE_ROUND_TRIPS,
+        THROTTLED,
     },
 };
 
@@ -41,12 +42,13 @@ struct Export {
     labels: &'static [&'static str],
 }
 
-const EXPORTS: [Export; 8] = [
+const EXPORTS: [Export; 9] = [
     Export { name: GRANTS, unit: "Count", labels: &["grant", "outcome"] },
     Export { name: AUTHORIZATIONS, unit: "Count", labels: &["outcome"] },
     Export { name: REPLAYS, unit: "Count", labels: &[] },
     Export { name: REPEATS, unit: "Count", labels: &[] },
     Export { name: THROTTLED, unit: "Count", labels: &[] },
+    Export { name: STORE_RETRIES, unit: "Count", labels: &[] },
     Export { name: STORE_ROUND_TRIPS, unit: "Count", labels: &[] },
     Export { name: STORE_DURATION, unit: "Seconds", labels: &[] },
     Export { name: REQUEST_DURATION, unit: "Seconds", labels: &[] },
@@ -147,16 +149,17 @@ pub(super) struct Already;
 #[derive(Clone)]
 pub(super) struct Measurements {
     ledger: Arc<Ledger>,
-    function: &'static str,
+    /// The function's name in its account, so that stacks do not share a metric, or an alarm.
+    function: Arc<str>,
 }
 
 impl Measurements {
     /// Measures from now on; once in a process.
-    pub(super) fn start(function: &'static str, now: Timestamp) -> Result<Self, Already> {
+    pub(super) fn start(function: &str, now: Timestamp) -> Result<Self, Already> {
         let ledger = Arc::new(Ledger::default());
         metrics::set_global_recorder(IntoLedger(Arc::clone(&ledger))).map_err(|_| Already)?;
         crate::metric::switch_on(now.0);
-        Ok(Self { ledger, function })
+        Ok(Self { ledger, function: function.into() })
     }
 
     /// Writes what was measured since the last time to standard output. The first time that includes the init's.
@@ -242,7 +245,7 @@ mod tests {
     fn lines_of(measure: impl FnOnce()) -> Vec<Value> {
         let ledger = Arc::new(Ledger::default());
         with_local_recorder(&IntoLedger(Arc::clone(&ledger)), measure);
-        let measurements = Measurements { ledger, function: "token" };
+        let measurements = Measurements { ledger, function: "token".into() };
         let lines = measurements.lines(NOW, "8476a536");
         assert!(measurements.lines(NOW, "8476a536").is_empty(), "what was written is not written again");
         lines.iter().for_each(is_embedded_metric_format);
@@ -380,9 +383,10 @@ mod tests {
             crate::metric::refresh_repeated();
             crate::metric::throttled(crate::metric::Throttle::Name);
             crate::metric::store_called("get", "ok", Duration::ZERO);
+            crate::metric::store_retried();
             crate::metric::request_answered("/v1/me", "GET", 200, Duration::ZERO);
         });
-        let lines = Measurements { ledger: recorder.0, function: "all" }.lines(NOW, "1");
+        let lines = Measurements { ledger: recorder.0, function: "all".into() }.lines(NOW, "1");
         lines.iter().for_each(is_embedded_metric_format);
         let counted = EXPORTS.iter().filter(|export| lines.iter().any(|line| line.get(export.name).is_some())).count();
         assert_eq!(counted, EXPORTS.len(), "{lines:?}");

@@ -57,6 +57,17 @@ impl Reply {
         Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal error")
     }
 
+    /// A 503 for a request that took too long: what it waits for is away.
+    pub(super) fn unavailable() -> Self {
+        let mut reply = Self::refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "the service is not available now; try again",
+        );
+        reply.headers.insert("retry-after".to_owned(), "5".to_owned());
+        reply
+    }
+
     fn refusal(status: StatusCode, error: &str, description: &str) -> Self {
         let headers = [("cache-control", "no-store"), ("content-type", "application/json")];
         Self {

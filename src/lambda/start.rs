@@ -64,7 +64,8 @@ async fn start() -> Result<(), Failure> {
             .into());
     }
     let options = Options::of(settings.trusted_proxies, &settings.cors_origins)?;
-    let measurements = Measurements::start(function.name(), SystemClock.now())?;
+    let measurements =
+        Measurements::start(&variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(), SystemClock.now())?;
     let service = wiring::existing(&settings, &place, Opener::function(function.uses_vault())).await?;
     if function.keeps_keys() {
         warm(&service, function).await;
@@ -90,7 +91,7 @@ async fn warm(service: &Service, function: Function) {
     match warmed {
         Ok(Ok(())) => tracing::debug!(init.duration_us = took, "keys are at hand"),
         Ok(Err(refusal)) => {
-            let cause = refusal.source.as_ref().map_or_else(|| refusal.to_string(), ToString::to_string);
+            let cause = refusal.cause();
             tracing::error!(init.duration_us = took, cause, "keys could not be read at init; requests will try");
         }
         Err(_) => tracing::error!(init.duration_us = took, "keys were not read in time at init; requests will try"),

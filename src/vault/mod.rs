@@ -10,12 +10,14 @@ mod entry;
 #[cfg(feature = "sqlite")]
 mod file;
 mod memory;
+mod none;
 #[cfg(feature = "aws")]
 mod secrets_manager;
 
 #[cfg(feature = "sqlite")]
 pub use file::{FileVault, OpenError, SecretFile};
 pub use memory::MemoryVault;
+pub use none::NoVault;
 #[cfg(feature = "aws")]
 pub use secrets_manager::SecretsManagerVault;
 

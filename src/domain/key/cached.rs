@@ -3,7 +3,10 @@
 
 use std::{
     future::Future,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,13 +67,15 @@ pub struct Cached<T> {
     entry: RwLock<Option<Entry<T>>>,
     /// Held while reading, so that a crowd asks once. Holds when that failed last, unless it succeeded since.
     reading: Mutex<Option<Timestamp>>,
+    /// How many times it was read, or could not be.
+    asked: AtomicU64,
     fresh_for: Duration,
 }
 
 impl<T> Cached<T> {
     /// Holds nothing yet, and will read again what is older than `fresh_for`.
     pub fn new(fresh_for: Duration) -> Self {
-        Self { entry: RwLock::new(None), reading: Mutex::new(None), fresh_for }
+        Self { entry: RwLock::new(None), reading: Mutex::new(None), asked: AtomicU64::new(0), fresh_for }
     }
 
     fn peek(&self, wanted: impl Fn(&Entry<T>) -> bool) -> Option<Arc<T>> {
@@ -126,12 +131,17 @@ impl<T> Cached<T> {
         good_enough: impl Fn(&Entry<T>) -> bool,
         read: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Refusal> {
+        let asked = self.asked.load(Ordering::SeqCst);
         let mut failed_at = self.reading.lock().await;
         // Somebody else may have read it while we waited for our turn.
         if let Some(value) = self.peek(&good_enough) {
             return Ok(value);
         }
         let stale = self.peek(|entry| wanted == Wanted::Any && entry.is_younger(now, STALE_FOR));
+        // Or have failed: a crowd that waited for one reading does not then wait for as many as it has heads.
+        if stale.is_none() && failed_at.is_some() && asked != self.asked.load(Ordering::SeqCst) {
+            return Err(Refusal::unavailable("keys could not be read a moment ago"));
+        }
         // While the source is away, it is asked now and then, not by every request.
         let failed_just_now = failed_at.is_some_and(|failed| failed <= now && now.since(failed) < ASK_AGAIN_AFTER);
         match stale {
@@ -142,6 +152,7 @@ impl<T> Cached<T> {
             _ => {}
         }
         let read = tokio::time::timeout(PATIENCE, read()).await;
+        self.asked.fetch_add(1, Ordering::SeqCst);
         match read.unwrap_or_else(|_| Err(Refusal::unavailable("keys were not read in time"))) {
             Ok(value) => {
                 *failed_at = None;
@@ -162,7 +173,7 @@ impl<T> Cached<T> {
             Err(refusal) => {
                 *failed_at = Some(now);
                 let Some(value) = stale else { return Err(refusal) };
-                tracing::warn!(cause = ?refusal.source, "keys cannot be read again, the ones at hand are used");
+                tracing::warn!(cause = refusal.cause(), "keys cannot be read again, the ones at hand are used");
                 Ok(value)
             }
         }
@@ -331,7 +342,7 @@ async fn read_secret<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
     use crate::entropy::SystemEntropy;
@@ -383,6 +394,30 @@ mod tests {
         assert!(cached.get(late, &SystemEntropy, || source.read()).await.is_err());
         source.away.store(0, Ordering::SeqCst);
         assert!(source.get(&cached, late).await > 2);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_without_a_value_waits_for_one_reading_and_not_for_one_each() {
+        let (cached, source) = (Arc::new(Cached::new(FRESH_FOR)), Arc::new(Source::default()));
+        source.away.store(1, Ordering::SeqCst);
+        let crowd: Vec<_> = (0..32)
+            .map(|_| {
+                let (cached, source) = (cached.clone(), source.clone());
+                tokio::spawn(async move {
+                    let read = || async {
+                        tokio::task::yield_now().await;
+                        source.read().await
+                    };
+                    cached.get(NOW, &SystemEntropy, read).await.map(drop)
+                })
+            })
+            .collect();
+        for one in crowd {
+            assert_eq!(one.await.unwrap().unwrap_err().kind, RefusalKind::Unavailable);
+        }
+        assert_eq!(source.reads.load(Ordering::SeqCst), 1);
+        source.away.store(0, Ordering::SeqCst);
+        assert_eq!(source.get(&cached, NOW).await, 2, "whoever comes later asks anew");
     }
 
     #[tokio::test]

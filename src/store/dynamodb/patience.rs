@@ -8,7 +8,10 @@ use super::{
     super::StoreError,
     failure::{Failure, Trouble},
 };
-use crate::entropy::{Entropy, SystemEntropy};
+use crate::{
+    entropy::{Entropy, SystemEntropy},
+    metric,
+};
 
 /// The most that a call of the store takes.
 const TOTAL: Duration = Duration::from_secs(6);
@@ -59,6 +62,8 @@ impl Patience {
     /// # Errors
     /// Patience is at its end.
     pub(super) async fn pause(&mut self, failure: Failure) -> Result<(), StoreError> {
+        metric::store_retried();
+        tracing::debug!(cause = %failure, "DynamoDB is asked again");
         self.last = Some(failure);
         self.failed += 1;
         if self.failed >= ATTEMPTS {
@@ -72,7 +77,8 @@ impl Patience {
     }
 
     fn spent(&mut self) -> StoreError {
-        let attempts = self.failed;
+        // The one that the deadline cut off is not among the failed.
+        let attempts = ATTEMPTS.min(self.failed + 1);
         match self.last.take() {
             Some(last) => StoreError::new(Spent { attempts, last }),
             None => StoreError::new(format!("no answer within {} s", TOTAL.as_secs())),
