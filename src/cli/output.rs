@@ -11,7 +11,11 @@ use std::{
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use super::{CliError, log_queue::LogQueue};
 use crate::settings::{LogFormat, Settings};
@@ -133,16 +137,19 @@ static LOG: OnceLock<LogQueue> = OnceLock::new();
 /// The filter cannot be read; the system gives no thread.
 pub(super) fn start_log(settings: &Settings, usual: &str) -> Result<(), CliError> {
     let filter = settings.log.as_deref().unwrap_or(usual);
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    let filter: Targets = filter.parse().map_err(|error| {
         CliError::Usage(format!("GATEMINT_LOG is not a filter: {error}; e.g. info or gatemint=debug"))
     })?;
     let terminal = std::io::stderr().is_terminal();
     let format = settings.log_format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
     let queue = LogQueue::to_stderr().map_err(|error| CliError::Failed(format!("the log did not start: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue.clone()).log_internal_errors(false);
+    let log = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(queue.clone())
+        .log_internal_errors(false);
     let started = match format {
-        LogFormat::Human => log.with_ansi(terminal).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
+        LogFormat::Human => log.with_ansi(terminal).finish().with(filter).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).finish().with(filter).try_init(),
     };
     started.map_err(|error| CliError::Failed(error.to_string()))?;
     let _ = LOG.set(queue);

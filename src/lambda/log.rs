@@ -5,8 +5,8 @@ use std::fmt;
 
 use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt as _, filter_fn},
+    Layer,
+    filter::{FilterExt as _, Targets, filter_fn},
     fmt::{
         FmtContext, FormatEvent, FormattedFields, MakeWriter,
         format::{Format, Json, JsonFields, Writer},
@@ -19,11 +19,13 @@ use tracing_subscriber::{
 /// Writes log lines from now on, those that `filter` (e.g. `info,gatemint=debug`) lets through. Call it once; the text of
 /// the error says what is wrong with the filter.
 pub fn start_log(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let filter: Targets = filter
+        .parse()
+        .map_err(|error| format!("GATEMINT_LOG is not a filter: {error}; e.g. info or info,gatemint=debug"))?;
     lines(filter, std::io::stdout).try_init().map_err(|error| error.to_string())
 }
 
-fn lines(filter: EnvFilter, to: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> impl Subscriber + Send + Sync {
+fn lines(filter: Targets, to: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) -> impl Subscriber + Send + Sync {
     let json = Format::default().json().flatten_event(true).with_current_span(false).with_span_list(false);
     let lines = tracing_subscriber::fmt::layer().fmt_fields(JsonFields::new()).event_format(Flat(json)).with_writer(to);
     // Whatever is let through, the line says which invocation it is of.
@@ -93,7 +95,7 @@ mod tests {
     fn no_filter_lets_the_runtimes_trace_through() {
         let written = Lines::default();
         let writer = written.clone();
-        let filter = EnvFilter::new("trace,lambda_runtime=trace,lambda_runtime::layers::api_response=trace");
+        let filter = "trace,lambda_runtime=trace,lambda_runtime::layers::api_response=trace".parse().unwrap();
         tracing::subscriber::with_default(lines(filter, move || writer.clone()), || {
             tracing::trace!(target: "lambda_runtime::layers::api_response", body = "a password", "raw event");
             tracing::trace!("ours");
@@ -108,7 +110,7 @@ mod tests {
     fn written(filter: &str, log: impl FnOnce()) -> Vec<serde_json::Value> {
         let written = Lines::default();
         let writer = written.clone();
-        tracing::subscriber::with_default(lines(EnvFilter::new(filter), move || writer.clone()), log);
+        tracing::subscriber::with_default(lines(filter.parse().unwrap(), move || writer.clone()), log);
         let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

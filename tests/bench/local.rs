@@ -117,7 +117,7 @@ pub(crate) struct Tokens {
 /// As `serve` logs where nobody watches, into nothing: the lines are made, since that is part of every request.
 pub(crate) fn log_into_nothing() {
     tracing_subscriber::fmt()
-        .with_env_filter("info")
+        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
         .with_writer(std::io::sink)
         .json()
         .flatten_event(true)
