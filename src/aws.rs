@@ -6,7 +6,7 @@
 use std::{future::Future, pin::Pin};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials as _, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
@@ -26,6 +26,15 @@ pub enum AwsError {
     /// A variable that AWS Lambda sets is not there.
     #[error("{0} is not set; AWS Lambda sets it for every function")]
     NotInLambda(&'static str),
+    /// What a variable holds cannot be used; its value is not told, since it may be a secret.
+    #[error("{0} cannot be used: {1}")]
+    Unusable(&'static str, &'static str),
+    /// Nobody said who asks.
+    #[error(
+        "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or sign in with \
+         `aws sso login` ({0})"
+    )]
+    NoCredentials(String),
     /// Nobody said where.
     #[error("no AWS region: set AWS_REGION, or one in the profile that AWS_PROFILE names")]
     NoRegion,
@@ -48,6 +57,7 @@ pub type Connect = fn(TlsRoots) -> Connecting;
 /// No region or no credentials in the environment.
 pub fn of_function(roots: TlsRoots) -> Connecting {
     Box::pin(async move {
+        check_variables()?;
         let needed = |name: &'static str| variable(name).ok_or(AwsError::NotInLambda(name));
         let credentials = Credentials::new(
             needed("AWS_ACCESS_KEY_ID")?,
@@ -75,9 +85,51 @@ pub fn of_function(roots: TlsRoots) -> Connecting {
 /// No region.
 pub fn of_operator(roots: TlsRoots) -> Connecting {
     Box::pin(async move {
+        check_variables()?;
         let loading = aws_config::defaults(BehaviorVersion::latest());
         let config = loading.http_client(http_client(roots)?).timeout_config(timeouts()).load().await;
-        if config.region().is_none() { Err(AwsError::NoRegion) } else { Ok(config) }
+        if config.region().is_none() {
+            return Err(AwsError::NoRegion);
+        }
+        // Asked for here, where it may take its time, and where the answer can be told in words.
+        if let Some(provider) = config.credentials_provider() {
+            provider.provide_credentials().await.map_err(|error| AwsError::NoCredentials(error.to_string()))?;
+        }
+        Ok(config)
+    })
+}
+
+/// Looks at the variables that the SDK trusts: it panics over some of what they may hold, and quotes requests in others'
+/// errors.
+fn check_variables() -> Result<(), AwsError> {
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SECRETS_MANAGER"] {
+        if std::env::var_os(name).is_some_and(|value| !value.to_str().is_some_and(is_endpoint)) {
+            return Err(AwsError::Unusable(
+                name,
+                "it is no URL, e.g. https://dynamodb.us-east-1.amazonaws.com; unset it",
+            ));
+        }
+    }
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"]
+    {
+        let may_be_empty = name == "AWS_SESSION_TOKEN";
+        let is_word =
+            |value: &str| value.bytes().all(|byte| byte.is_ascii_graphic()) && (may_be_empty || !value.is_empty());
+        if std::env::var_os(name).is_some_and(|value| !value.to_str().is_some_and(is_word)) {
+            return Err(AwsError::Unusable(
+                name,
+                "it is empty, or holds a space, a line end or something else that does not belong there",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the SDK can ask there.
+fn is_endpoint(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic())
     })
 }
 

@@ -316,6 +316,16 @@ impl Settings {
                 expected: "stands for GATEMINT_STORE and GATEMINT_VAULT together; set it or the two",
             });
         }
+        let in_the_cloud = (
+            settings.store.as_ref().map(|store| matches!(store, StoreSetting::DynamoDb(_))),
+            settings.vault.as_ref().map(|vault| matches!(vault, VaultSetting::SecretsManager(_))),
+        );
+        if matches!(in_the_cloud, (Some(store), Some(vault)) if store != vault) {
+            reader.mistakes.push(Mistake {
+                variable: "GATEMINT_VAULT".into(),
+                expected: "belongs to GATEMINT_STORE: file: with sqlite: or memory:, secretsmanager: with dynamodb:",
+            });
+        }
         if settings.key_rotate_every <= settings.key_publish_ahead {
             reader.mistakes.push(Mistake {
                 variable: "GATEMINT_KEY_ROTATE_EVERY".into(),
@@ -423,6 +433,27 @@ mod tests {
         assert_eq!(mistakes.0.len(), 4, "{text}");
         for variable in ["GATEMINT_LISTEN", "GATEMINT_ACESS_LIFE", "GATEMINT_REUSE_WINDOW", "GATEMINT_STORE"] {
             assert!(text.contains(variable), "{text}");
+        }
+    }
+
+    #[test]
+    fn store_and_vault_are_both_on_this_machine_or_both_in_the_cloud() {
+        let stores = [("sqlite:/a/b", false), ("memory:", false), ("dynamodb:gatemint", true)];
+        for (store, cloud_store) in stores {
+            for (vault, cloud_vault) in [("file:/a", false), ("secretsmanager:gatemint", true)] {
+                let settings = read(&[("GATEMINT_STORE", store), ("GATEMINT_VAULT", vault)]);
+                assert_eq!(settings.is_ok(), cloud_store == cloud_vault, "{store} {vault}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_is_a_name_or_an_arn() {
+        for good in ["gatemint", "a_b.c-d", "arn:aws:dynamodb:us-east-1:123456789012:table/gatemint"] {
+            assert!(is_table(good), "{good}");
+        }
+        for bad in ["", "ab", "a b", "x/gatemint", ":table/gatemint", "a\n", "arn:aws:dynamodb:us-east-1:1:table/a b"] {
+            assert!(!is_table(bad), "{bad}");
         }
     }
 

@@ -180,9 +180,11 @@ impl StateLocation {
         }
     }
 
-    /// Whether all of the state is this machine's, so that a first start makes it.
+    /// Whether all of the state is this machine's, so that a first start makes it, and `serve` rotates its keys. In Secrets
+    /// Manager the function `rotate-keys` does.
     pub fn is_on_one_machine(&self) -> bool {
-        !matches!(self.store, StoreSetting::DynamoDb(_)) && matches!(self.vault, VaultSetting::File(_))
+        // Settings that name one here and one there are refused.
+        matches!(self.vault, VaultSetting::File(_))
     }
 
     /// The command that starts the service here.
@@ -240,11 +242,6 @@ impl StateLocation {
         };
         let keys_fresh_for = self.is_on_one_machine().then_some(NEAR);
         Ok(Backends { store, vault, keys_fresh_for, first_password: self.first_password() })
-    }
-
-    /// Whether `serve` gives the keys their turns: in Secrets Manager the function `rotate-keys` does.
-    pub fn rotates_its_keys(&self) -> bool {
-        matches!(self.vault, VaultSetting::File(_))
     }
 
     /// What of the two is in AWS; each client is built only where it is used.

@@ -107,7 +107,7 @@ impl Serve {
             .map_err(|error| CliError::Failed(error.to_string()))?;
         let service = Arc::new(service);
         // In Secrets Manager's keys a function of their own takes turns.
-        let rotation = place.rotates_its_keys().then(|| tokio::spawn(keys::keep_rotating(service.clone())));
+        let rotation = place.is_on_one_machine().then(|| tokio::spawn(keys::keep_rotating(service.clone())));
         let router = http::router(service, Function::Http, &options);
         let answered = answer((listener, router, Limits::usual().behind(settings.trusted_proxies)), metrics).await;
         if let Some(rotation) = rotation {
