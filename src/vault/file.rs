@@ -181,9 +181,9 @@ impl Vault for FileVault {
 
     async fn unstage(&self, name: &str, request_id: &str) -> Result<(), VaultError> {
         let request_id = request_id.to_owned();
-        self.locked(name, move |kept| match kept.read()? {
-            Some(mut entry) if entry.unstage(&request_id) => kept.replace(&entry),
-            _ => Ok(()),
+        self.locked(name, move |kept| {
+            let Some(mut entry) = kept.read()? else { return Ok(()) };
+            if entry.unstage(&request_id) { kept.replace(&entry) } else { Ok(()) }
         })
         .await
     }
