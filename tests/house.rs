@@ -155,7 +155,7 @@ const AREAS: &[Area] = &[
         may_use: &[],
     },
     // How errors are told, for the backends that speak to AWS.
-    Area { files: "src/words", may_name: &[], may_use: &[] },
+    Area { files: "src/words", may_name: &["words"], may_use: &[] },
     // Names of metrics, in one place.
     Area { files: "src/metric", may_name: &[], may_use: &["metrics"] },
     Area { files: "src/clock", may_name: &["clock"], may_use: &[] },

@@ -151,13 +151,7 @@ impl SecretsManagerVault {
     }
 
     /// Moves a label; takes it off if it is to go nowhere. Refused unless it is where it is to be moved from.
-    async fn move_label(
-        &self,
-        name: &str,
-        label: &str,
-        to: Option<&str>,
-        from: Option<&str>,
-    ) -> Result<(), Failure> {
+    async fn move_label(&self, name: &str, label: &str, to: Option<&str>, from: Option<&str>) -> Result<(), Failure> {
         let id = self.id_of(name);
         let request = self.client.update_secret_version_stage().secret_id(&id).version_stage(label);
         let request = request.set_move_to_version_id(to.map(str::to_owned));
