@@ -64,3 +64,5 @@ pub mod store;
 pub mod vault;
 #[cfg(all(feature = "sqlite", any(feature = "cli", feature = "lambda")))]
 pub mod wiring;
+#[cfg(feature = "aws")]
+mod words;

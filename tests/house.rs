@@ -132,13 +132,21 @@ const AREAS: &[Area] = &[
     Area { files: "src/store/sqlite", may_name: &["clock", "entropy", "store"], may_use: &["rusqlite"] },
     Area {
         files: "src/store/dynamodb",
-        may_name: &["clock", "entropy", "store"],
+        may_name: &["clock", "entropy", "store", "words"],
         may_use: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
     },
     Area { files: "src/store", may_name: &["clock", "entropy", "metric", "store"], may_use: &[] },
     Area {
         files: "src/vault/secrets_manager",
-        may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::same_secret", "domain::secret::Secret"],
+        may_name: &[
+            "clock",
+            "entropy",
+            "vault",
+            "words",
+            "domain::Secret",
+            "domain::same_secret",
+            "domain::secret::Secret",
+        ],
         may_use: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
     },
     Area {
@@ -146,6 +154,8 @@ const AREAS: &[Area] = &[
         may_name: &["clock", "entropy", "vault", "domain::Secret", "domain::same_secret", "domain::secret::Secret"],
         may_use: &[],
     },
+    // How errors are told, for the backends that speak to AWS.
+    Area { files: "src/words", may_name: &["words"], may_use: &[] },
     // Names of metrics, in one place.
     Area { files: "src/metric", may_name: &[], may_use: &["metrics"] },
     Area { files: "src/clock", may_name: &["clock"], may_use: &[] },

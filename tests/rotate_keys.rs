@@ -13,7 +13,7 @@ use gatemint::{
             jwt::Kind,
             rotate::{self, Pace},
         },
-        session::PepperRing,
+        session::{self, PepperRing},
     },
     http::Options,
     lambda::rotation,
@@ -84,6 +84,18 @@ impl Stack {
         for step in STEPS {
             self.step(step, token).await.unwrap();
         }
+    }
+
+    /// The versions of the signing secret that have AWSPENDING and not AWSCURRENT: a rotation that Secrets Manager
+    /// goes on with before it begins another.
+    async fn pending(&self) -> Vec<String> {
+        let described = self.client.describe_secret().secret_id(&self.secret).send().await.unwrap();
+        let has = |labels: &[String], wanted: &str| labels.iter().any(|label| label == wanted);
+        let versions = described.version_ids_to_stages.unwrap().into_iter();
+        versions
+            .filter(|(_, labels)| has(labels, "AWSPENDING") && !has(labels, "AWSCURRENT"))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// Value and id of the signing secret's current version, as Secrets Manager has them.
@@ -226,6 +238,117 @@ async fn a_rotation_that_stopped_after_any_step_goes_on_or_another_takes_its_pla
     println!("counted: {stopped} rotations stopped and begun again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_was_held_up_fails_once_and_the_next_one_ends_well() {
+    let mut held_up = 0;
+    for taken in 1..STEPS.len() {
+        for meets_it in STEPS {
+            let stack = Stack::new().await;
+            stack.rotate(&token(1)).await;
+            stack.service.clock.advance(Duration::from_hours(30 * 24));
+            for step in &STEPS[..taken] {
+                stack.step(step, &token(2)).await.unwrap();
+            }
+            assert_eq!(stack.pending().await, [token(2)]);
+            stack.service.clock.advance(Duration::from_hours(2 * 24));
+            let said = stack.step(meets_it, &token(2)).await.unwrap_err();
+            assert!(said.contains("held up"), "{taken} steps, then {meets_it}: {said}");
+            // Nothing is left that Secrets Manager could go on with, nor does it come back when it is asked for again.
+            assert_eq!(stack.pending().await, [""; 0]);
+            for step in STEPS {
+                assert!(stack.step(step, &token(2)).await.is_err(), "{step}");
+            }
+            assert_eq!(stack.pending().await, [""; 0]);
+            assert_eq!(stack.current().await.1, token(1));
+            assert!(stack.signs().await);
+            stack.rotate(&token(3)).await;
+            assert_eq!(stack.current().await.1, token(3));
+            assert_eq!(stack.states().await, [State::Signing, State::Upcoming]);
+            let (public, private) = stack.kids().await;
+            assert_eq!(public, private, "{taken} steps, then {meets_it}");
+            held_up += 1;
+        }
+    }
+    println!("counted: {held_up} rotations held up, each followed by one that ended well");
+}
+
+#[tokio::test]
+async fn a_rotation_whose_secret_was_written_by_hand_meanwhile_fails_once_and_the_next_one_ends_well() {
+    for first in [true, false] {
+        let stack = Stack::new().await;
+        if !first {
+            stack.rotate(&token(1)).await;
+            stack.service.clock.advance(Duration::from_hours(30 * 24));
+        }
+        stack.step("createSecret", &token(2)).await.unwrap();
+        let value = stack.current().await.0;
+        stack.client.put_secret_value().secret_id(&stack.secret).secret_string(value).send().await.unwrap();
+        assert_eq!(stack.pending().await, [token(2)]);
+        let said = stack.step("createSecret", &token(2)).await.unwrap_err();
+        assert!(said.contains("another rotation was faster"), "{said}");
+        assert_eq!(stack.pending().await, [""; 0]);
+        stack.rotate(&token(3)).await;
+        assert!(stack.signs().await);
+        let (public, private) = stack.kids().await;
+        assert_eq!(public, private);
+    }
+}
+
+#[tokio::test]
+async fn a_vault_that_still_shows_the_version_before_brings_nothing_of_it_into_the_public_row() {
+    for first in [true, false] {
+        let stack = Stack::new().await;
+        if !first {
+            stack.rotate(&token(1)).await;
+            stack.service.clock.advance(Duration::from_hours(30 * 24));
+        }
+        let (value, id) = stack.current().await;
+        for step in &STEPS[..3] {
+            stack.step(step, &token(2)).await.unwrap();
+        }
+        // What is read before the promotion is right; from then on the version before it is shown.
+        let labels = ["AWSCURRENT"];
+        let old =
+            json!({ "ARN": stack.arn, "Name": "x", "VersionId": id, "VersionStages": labels, "SecretString": value });
+        stack.proxy.requests();
+        stack.proxy.fail("GetSecretValue", 3, Fault::SlowReply(Duration::ZERO));
+        stack.proxy.fail("GetSecretValue", 1000, Fault::Answer { status: 200, body: old });
+        stack.step("finishSecret", &token(2)).await.unwrap();
+        stack.proxy.heal();
+        let asked: Vec<_> = stack.proxy.bodies().into_iter().map(|(operation, _)| operation).collect();
+        let promoted = asked.iter().position(|operation| operation == "UpdateSecretVersionStage");
+        assert_eq!(promoted, Some(3), "the old version was shown after the promotion: {asked:?}");
+        let states = if first { vec![State::Signing] } else { vec![State::Signing, State::Upcoming] };
+        assert_eq!(stack.states().await, states);
+        let (public, private) = stack.kids().await;
+        assert_eq!(public, private);
+        stack.service.clock.advance(Duration::from_hours(24));
+        let states = if first { vec![State::Signing] } else { vec![State::Judging, State::Signing] };
+        assert_eq!(stack.states().await, states);
+        assert!(stack.signs().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_pepper_is_reported_also_if_the_word_of_it_was_lost_and_only_then() {
+    for (fault, rotated) in [(Fault::LostReply, true), (Fault::Cut, false)] {
+        let stack = Stack::new().await;
+        // As often as the SDK tries it.
+        stack.proxy.fail("UpdateSecretVersionStage", 3, fault.clone());
+        let outcome = session::rotate_peppers(&stack.process(), Pace::AtOnce, "test").await;
+        stack.proxy.heal();
+        let held = stack.process().vault.current(PepperRing::SECRET).await.unwrap().unwrap();
+        let ring = PepperRing::parse(held.value.expose(), stack.service.service.now()).unwrap();
+        let ids: Vec<_> = ring.all().iter().map(|pepper| pepper.id).collect();
+        match outcome {
+            Ok(new) => assert!(rotated && ids == [2] && new.id == 2, "{fault:?}: {ids:?}"),
+            Err(refused) => {
+                assert!(!rotated && ids == [1] && refused.kind == RefusalKind::Unavailable, "{fault:?}: {ids:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn steps_in_another_order_are_refused_and_break_nothing() {
     let stack = Stack::new().await;
@@ -353,7 +476,7 @@ async fn what_is_neither_empty_nor_a_key_set_is_named_and_never_replaced() {
         assert_eq!(stack.current().await, before);
         let stack = Stack::with(EMPTY, garbage).await;
         for pace in [Pace::Announced, Pace::AtOnce] {
-            let refused = rotate::rotate_peppers(&stack.process(), pace, "test").await.unwrap_err();
+            let refused = session::rotate_peppers(&stack.process(), pace, "test").await.unwrap_err();
             let cause = refused.source.unwrap().to_string();
             assert!(cause.contains(PepperRing::SECRET) && !cause.contains("hush"), "{cause}");
         }
@@ -378,7 +501,7 @@ async fn an_operator_fills_empty_secrets_that_were_made_by_hand() {
     let process = stack.process();
     let first = rotate::rotate(&process, Pace::Announced, "test").await.unwrap();
     assert!(first.first && first.signs_from == process.now());
-    let pepper = rotate::rotate_peppers(&process, Pace::Announced, "test").await.unwrap();
+    let pepper = session::rotate_peppers(&process, Pace::Announced, "test").await.unwrap();
     assert!(pepper.first && pepper.active_from == process.now() && pepper.id == 1);
     assert_eq!(stack.status("/readyz").await, StatusCode::OK);
     // And a first start on such secrets does the same, once.
@@ -397,7 +520,7 @@ async fn a_pepper_of_a_template_makes_tokens_and_moves_on_with_its_sessions() {
     let Stack { service, .. } = stack;
     let service = service.user("ada", &[]).await;
     let mut refresh = service.sign_in("ada").await.refresh;
-    let rotated = rotate::rotate_peppers(&service.beside(Policy::new(ISSUER)), Pace::Announced, "test").await.unwrap();
+    let rotated = session::rotate_peppers(&service.beside(Policy::new(ISSUER)), Pace::Announced, "test").await.unwrap();
     assert_eq!((rotated.id, rotated.first), (2, false));
     for _ in 0..4 {
         service.clock.advance(Duration::from_mins(30));
@@ -415,6 +538,7 @@ async fn without_secrets_manager_a_start_is_a_503_and_what_has_started_goes_on()
         ("throttled", Fault::throttled()),
         ("an error", Fault::error(500, "InternalServiceError", "an error on our side")),
         ("slow", Fault::SlowReply(Duration::from_secs(5))),
+        ("deleted", Fault::error(400, "InvalidRequestException", "the secret was marked for deletion")),
         ("denied", Fault::error(400, "AccessDeniedException", "not authorized")),
         ("away", Fault::Cut),
     ];

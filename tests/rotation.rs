@@ -15,7 +15,7 @@ use gatemint::{
             jwt::Kind,
             rotate::{self, Pace},
         },
-        session::PepperRing,
+        session::{self, PepperRing},
     },
     store::Row,
 };
@@ -337,7 +337,7 @@ async fn a_pepper_takes_its_turn_and_sessions_that_lay_idle_go_on() {
     let service = TestService::new().await.user("ada", &[]).await;
     let (mut busy, idle) = (service.sign_in("ada").await.refresh, service.sign_in("ada").await.refresh);
     let other = service.beside(Policy::new(ISSUER));
-    let rotated = rotate::rotate_peppers(&other, Pace::Announced, "test").await.unwrap();
+    let rotated = session::rotate_peppers(&other, Pace::Announced, "test").await.unwrap();
     assert_eq!((rotated.id, rotated.active_from), (2, service.service.now() + HOUR));
     for _ in 0..(6 * 24) {
         service.clock.advance(HOUR);
@@ -351,7 +351,7 @@ async fn a_pepper_takes_its_turn_and_sessions_that_lay_idle_go_on() {
     assert_eq!(again.refresh, repeated.refresh);
     // The old one stays as long as a token of it may live, and goes with the next rotation after that.
     service.clock.advance(402 * DAY);
-    rotate::rotate_peppers(&other, Pace::Announced, "test").await.unwrap();
+    session::rotate_peppers(&other, Pace::Announced, "test").await.unwrap();
     let ring = service.service.vault.current(PepperRing::SECRET).await.unwrap().unwrap();
     let ring = PepperRing::parse(ring.value.expose(), service.service.now()).unwrap();
     assert_eq!(ring.all().iter().map(|pepper| pepper.id).collect::<Vec<_>>(), [2, 3]);
@@ -371,7 +371,7 @@ async fn an_old_pepper_opens_no_session_that_has_moved_on() {
     let stolen = service.service.vault.current(PepperRing::SECRET).await.unwrap().unwrap();
     let stolen: Value = serde_json::from_slice(stolen.value.expose()).unwrap();
     let pepper_1 = stolen["peppers"][0]["secret"].as_str().unwrap().to_owned();
-    rotate::rotate_peppers(&service.service, Pace::Announced, "test").await.unwrap();
+    session::rotate_peppers(&service.service, Pace::Announced, "test").await.unwrap();
     service.clock.advance(2 * HOUR);
     for _ in 0..3 {
         token = service.refresh(&token).await.tokens().refresh;
@@ -399,7 +399,7 @@ async fn a_pepper_that_somebody_may_have_ends_every_session_and_what_it_made_nam
     let service = TestService::new().await.user("ada", &[]).await;
     let old = service.sign_in("ada").await.refresh;
     service.clock.advance(MINUTE);
-    let rotated = rotate::rotate_peppers(&service.beside(Policy::new(ISSUER)), Pace::AtOnce, "test").await.unwrap();
+    let rotated = session::rotate_peppers(&service.beside(Policy::new(ISSUER)), Pace::AtOnce, "test").await.unwrap();
     assert_eq!(rotated.id, 2);
     service.clock.advance(6 * MINUTE);
     assert_eq!(service.refresh(&old).await.refusal(), (400, "invalid_grant", "Invalid refresh token"));

@@ -120,18 +120,30 @@ async fn only_secrets_under_the_prefix_are_listed_however_many_there_are() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_marked_for_deletion_is_absent_and_nothing_is_written_to_it() {
-    let (_proxy, vault, client) = proxied().await;
+async fn a_secret_that_is_marked_for_deletion_is_not_taken_for_absent_and_nothing_is_written_to_it() {
+    let (proxy, vault, client) = proxied().await;
     vault.create(NAME, secret("one")).await.unwrap();
     client.delete_secret().secret_id(vault.id_of(NAME)).recovery_window_in_days(7).send().await.unwrap();
-    assert_eq!(current(&vault).await, None);
-    assert_eq!(staged(&vault).await, None);
-    for said in
-        [unavailable(vault.stage(NAME, R1, secret("two")).await), unavailable(vault.put(NAME, secret("two")).await)]
-    {
-        assert!(said.contains("marked for deletion") && said.contains(NAME), "{said}");
+    let refused = async || {
+        [
+            unavailable(vault.current(NAME).await),
+            unavailable(vault.staged(NAME).await),
+            unavailable(vault.stage(NAME, R1, secret("two")).await),
+            unavailable(vault.unstage(NAME, R1).await),
+            unavailable(vault.promote(NAME, R1, R2).await),
+            unavailable(vault.put(NAME, secret("two")).await),
+        ]
+    };
+    for said in refused().await {
+        assert!(said.contains("may be scheduled for deletion") && said.contains(NAME), "{said}");
     }
     client.restore_secret().secret_id(vault.id_of(NAME)).send().await.unwrap();
+    // Whatever AWS calls it, in any language.
+    proxy.fail("*", 1000, Fault::error(400, "InvalidRequestException", "it is deleted, or it is not"));
+    for said in refused().await {
+        assert!(said.contains("may be scheduled for deletion") && said.contains(NAME), "{said}");
+    }
+    proxy.heal();
     assert_eq!(current(&vault).await.unwrap().1, "one");
 }
 
@@ -168,6 +180,98 @@ async fn a_replaced_version_is_staged_again_under_its_own_id_and_with_its_own_va
     assert_eq!(staged(&vault).await.as_deref(), Some(R1));
     vault.promote(NAME, R1, &one).await.unwrap();
     assert_eq!(current(&vault).await.unwrap(), (R1.into(), "two".into()));
+}
+
+/// The versions that have AWSPENDING.
+async fn pending(client: &Client, vault: &SecretsManagerVault) -> Vec<String> {
+    let described = client.describe_secret().secret_id(vault.id_of(NAME)).send().await.unwrap();
+    let versions = described.version_ids_to_stages.unwrap().into_iter();
+    versions.filter(|(_, labels)| labels.iter().any(|label| label == "AWSPENDING")).map(|(id, _)| id).collect()
+}
+
+#[tokio::test]
+async fn a_replaced_version_is_staged_again_also_while_an_empty_one_has_the_label() {
+    let (proxy, vault, client) = proxied().await;
+    vault.create(NAME, secret("one")).await.unwrap();
+    let one = current(&vault).await.unwrap().0;
+    let id = vault.id_of(NAME);
+    // What an empty version is told as: on AWS it is no value at all.
+    let none = || Fault::error(400, "ResourceNotFoundException", "can't find the specified secret value");
+    vault.stage(NAME, R1, secret("two")).await.unwrap();
+    for as_on_aws in [true, false] {
+        // As RotateSecret begins a rotation: a version without a value takes the label.
+        client.put_secret_value().secret_id(&id).client_request_token(R2).version_stages("X").send().await.unwrap();
+        let moved = client.update_secret_version_stage().secret_id(&id).version_stage("AWSPENDING");
+        moved.move_to_version_id(R2).remove_from_version_id(R1).send().await.unwrap();
+        assert_eq!(staged(&vault).await, None);
+        if as_on_aws {
+            // The version's own value is read; the pending one's cannot be, twice.
+            proxy.fail("GetSecretValue", 1, Fault::SlowReply(Duration::ZERO));
+            proxy.fail("GetSecretValue", 2, none());
+        }
+        vault.stage(NAME, R1, secret("two")).await.unwrap();
+        assert_eq!(pending(&client, &vault).await, [R1]);
+        assert_eq!(staged(&vault).await.as_deref(), Some(R1));
+    }
+    vault.promote(NAME, R1, &one).await.unwrap();
+    assert_eq!(current(&vault).await.unwrap(), (R1.into(), "two".into()));
+}
+
+#[tokio::test]
+async fn what_was_not_staged_is_never_said_to_be() {
+    let (proxy, vault, client) = proxied().await;
+    vault.create(NAME, secret("one")).await.unwrap();
+    let refused = || Fault::error(400, "InvalidParameterException", "the label is attached to another version");
+    let none = || Fault::error(400, "ResourceNotFoundException", "can't find the specified secret value");
+    let pass = || Fault::SlowReply(Duration::ZERO);
+    vault.stage(NAME, R1, secret("two")).await.unwrap();
+    vault.stage(NAME, R2, secret("three")).await.unwrap();
+    // Another version has it, which is read; or is not, and the label is moved again before it can be moved here.
+    for unread in [0, 2] {
+        proxy.fail("GetSecretValue", 1, pass());
+        if unread > 0 {
+            proxy.fail("GetSecretValue", unread, none());
+        }
+        proxy.fail("UpdateSecretVersionStage", 1000, refused());
+        let outcome = vault.stage(NAME, R1, secret("two")).await;
+        assert!(matches!(outcome, Err(VaultError::Conflict(_))), "{outcome:?}");
+        proxy.heal();
+        assert_eq!(pending(&client, &vault).await, [R2]);
+    }
+    // Who may not look for the label says which right is missing.
+    proxy.fail("GetSecretValue", 1, pass());
+    proxy.fail("GetSecretValue", 2, none());
+    proxy.fail("UpdateSecretVersionStage", 1, refused());
+    proxy.fail("DescribeSecret", 1, Fault::error(400, "AccessDeniedException", "not authorized"));
+    let said = unavailable(vault.stage(NAME, R1, secret("two")).await);
+    assert!(said.contains("may not do secretsmanager:DescribeSecret"), "{said}");
+    // Staged by a request whose reply was lost: the label is where it is to be.
+    proxy.fail("UpdateSecretVersionStage", 1, Fault::LostReply);
+    vault.stage(NAME, R1, secret("two")).await.unwrap();
+    assert_eq!(pending(&client, &vault).await, [R1]);
+}
+
+#[tokio::test]
+async fn a_version_that_was_given_up_has_lost_its_label_also_if_nobody_heard_of_it() {
+    let (proxy, vault, client) = proxied().await;
+    vault.create(NAME, secret("one")).await.unwrap();
+    for (id, lost) in [(R1, 0), (R2, 1)] {
+        vault.stage(NAME, id, secret("two")).await.unwrap();
+        assert_eq!(pending(&client, &vault).await, [id]);
+        if lost > 0 {
+            proxy.fail("UpdateSecretVersionStage", lost, Fault::LostReply);
+        }
+        vault.unstage(NAME, id).await.unwrap();
+        assert_eq!(pending(&client, &vault).await, [""; 0]);
+        // Its id stands for that value, for good.
+        assert!(matches!(vault.stage(NAME, id, secret("other")).await, Err(VaultError::Conflict(_))));
+    }
+    // Refused while it is staged: that it was taken off is not said.
+    vault.stage(NAME, R1, secret("two")).await.unwrap();
+    proxy.fail("UpdateSecretVersionStage", 1, Fault::error(400, "InvalidParameterException", "no"));
+    unavailable(vault.unstage(NAME, R1).await);
+    vault.unstage(NAME, R1).await.unwrap();
+    assert_eq!(staged(&vault).await, None);
 }
 
 #[tokio::test]

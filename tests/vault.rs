@@ -137,6 +137,33 @@ pub(crate) mod suite {
         assert_eq!(value(vault, NAME).await.as_deref(), Some("four"));
     }
 
+    pub(crate) async fn what_is_given_up_is_staged_no_more_and_another_takes_its_turn(bed: Bed) {
+        let vault = &*bed.vault;
+        vault.unstage("never/was", R1).await.unwrap();
+        vault.create(NAME, secret("one")).await.unwrap();
+        let (one, _) = current(vault, NAME).await.unwrap();
+        vault.unstage(NAME, R1).await.unwrap();
+        vault.unstage(NAME, &one).await.unwrap();
+        vault.stage(NAME, R1, secret("two")).await.unwrap();
+        // Of another id: nothing happens to what is staged.
+        vault.unstage(NAME, R2).await.unwrap();
+        assert_eq!(staged(&*bed.twin, NAME).await, Some((R1.into(), "two".into())));
+        for _ in 0..2 {
+            vault.unstage(NAME, R1).await.unwrap();
+            assert_eq!(staged(&*bed.twin, NAME).await, None);
+        }
+        refused(vault.promote(NAME, R1, &one).await);
+        assert_eq!(current(vault, NAME).await, Some((one.clone(), "one".into())));
+        vault.stage(NAME, R2, secret("three")).await.unwrap();
+        vault.unstage(NAME, R1).await.unwrap();
+        vault.promote(NAME, R2, &one).await.unwrap();
+        // What has been promoted is not staged, and stays.
+        vault.unstage(NAME, R2).await.unwrap();
+        assert_eq!(current(&*bed.twin, NAME).await, Some((R2.into(), "three".into())));
+        vault.stage(NAME, R3, secret("four")).await.unwrap();
+        vault.promote(NAME, R3, R2).await.unwrap();
+    }
+
     pub(crate) async fn names_are_listed_by_prefix_and_deleted_secrets_are_gone(bed: Bed) {
         let vault = &*bed.vault;
         for name in ["refresh/b", "keys/a", "refresh/a.b-c_9", "refresh", "refresh/deep/er"] {
@@ -165,6 +192,7 @@ pub(crate) mod suite {
             assert!(text.contains("is not a secret's name"), "{text}");
             unavailable(bed.vault.current(name).await);
             unavailable(bed.vault.delete(name).await);
+            unavailable(bed.vault.unstage(name, R1).await);
         }
         assert_eq!(bed.vault.list("").await.unwrap(), [""; 0]);
     }
@@ -233,6 +261,7 @@ macro_rules! conformance {
             a_secret_is_made_once_and_read_back
             a_put_makes_or_replaces_and_gives_a_new_version
             a_staged_version_waits_until_it_is_promoted
+            what_is_given_up_is_staged_no_more_and_another_takes_its_turn
             names_are_listed_by_prefix_and_deleted_secrets_are_gone
             a_name_that_leads_elsewhere_is_refused
             of_many_who_create_or_promote_one_wins

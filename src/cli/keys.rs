@@ -18,7 +18,7 @@ use crate::{
             State,
             rotate::{self, ListedKey, Pace},
         },
-        session::{Pepper, PepperState},
+        session::{self, Pepper, PepperState},
     },
     settings::Settings,
 };
@@ -201,7 +201,7 @@ fn keys(count: usize) -> String {
 }
 
 async fn rotate_peppers(service: &Service, pace: Pace, global: &Global) -> Result<(), CliError> {
-    let rotated = rotate::rotate_peppers(service, pace, OPERATOR).await?;
+    let rotated = session::rotate_peppers(service, pace, OPERATOR).await?;
     let from = rotated.active_from.rfc3339();
     if global.json {
         return output::json(&serde_json::json!({ "id": rotated.id, "active_from": from }));

@@ -11,7 +11,7 @@ use super::{
         Algorithm, KeyDocument, KeySet,
         rotate::{self, Pace},
     },
-    session::{PepperRing, RingDocument},
+    session::{self, PepperRing, RingDocument},
 };
 use crate::{
     clock::Timestamp,
@@ -74,7 +74,7 @@ pub async fn make_keys(service: &Service) -> Result<(), Refusal> {
     }
     let first_pepper = async || Ok(RingDocument::first(entropy, now).render());
     if create_secret(service.vault.as_ref(), PepperRing::SECRET, first_pepper).await? == Held::Nothing {
-        stands(rotate::rotate_peppers(service, Pace::Announced, ACTOR).await)?;
+        stands(session::rotate_peppers(service, Pace::Announced, ACTOR).await)?;
     }
     let keys = service.keys.private(now, entropy, service.vault.as_ref()).await?;
     match service.commit(now, vec![keys.public().put(When::Absent)]).await {

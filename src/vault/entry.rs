@@ -28,6 +28,11 @@ impl Entry {
         }
     }
 
+    /// Drops the staged version if it has this id; says whether anything changed.
+    pub(super) fn unstage(&mut self, request_id: &str) -> bool {
+        self.staged.take_if(|staged| staged.id == request_id).is_some()
+    }
+
     /// Promotes the staged version; says whether anything changed.
     pub(super) fn promote(&mut self, request_id: &str, from: &str) -> Result<bool, VaultError> {
         if self.current.id == request_id {

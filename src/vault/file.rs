@@ -179,6 +179,15 @@ impl Vault for FileVault {
         self.blocking(name, |kept| Ok(kept.read()?.and_then(|entry| entry.staged))).await
     }
 
+    async fn unstage(&self, name: &str, request_id: &str) -> Result<(), VaultError> {
+        let request_id = request_id.to_owned();
+        self.locked(name, move |kept| {
+            let Some(mut entry) = kept.read()? else { return Ok(()) };
+            if entry.unstage(&request_id) { kept.replace(&entry) } else { Ok(()) }
+        })
+        .await
+    }
+
     async fn promote(&self, name: &str, request_id: &str, from: &str) -> Result<(), VaultError> {
         let (request_id, from) = (request_id.to_owned(), from.to_owned());
         self.locked(name, move |kept| kept.change(|entry| entry.promote(&request_id, &from))).await

@@ -74,6 +74,14 @@ impl Vault for MemoryVault {
         Ok(self.state().secrets.get(name).and_then(|entry| entry.staged.clone()))
     }
 
+    async fn unstage(&self, name: &str, request_id: &str) -> Result<(), VaultError> {
+        super::entry::check_name(name)?;
+        if let Some(entry) = self.state().secrets.get_mut(name) {
+            entry.unstage(request_id);
+        }
+        Ok(())
+    }
+
     async fn promote(&self, name: &str, request_id: &str, from: &str) -> Result<(), VaultError> {
         super::entry::check_name(name)?;
         self.state().existing(name)?.promote(request_id, from).map(|_| ())

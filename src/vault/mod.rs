@@ -37,7 +37,8 @@ pub struct SecretVersion {
 /// Why the vault did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// `create`: there is one already; `stage`: the request id stands for another value; `promote`: the current
+    /// `create`: there is one already; `stage`: the request id stands for another value, or another one was
+    /// faster; `promote`: the current
     /// version is not the one expected, or nothing was staged with that id; both: there is no such secret.
     #[error("the vault refused: {0}")]
     Conflict(String),
@@ -70,6 +71,10 @@ pub trait Vault: Send + Sync {
 
     /// The staged version, or none.
     async fn staged(&self, name: &str) -> Result<Option<SecretVersion>, VaultError>;
+
+    /// Gives up what is staged as `request_id`: nothing is staged then, and another id may be. `Ok` if that was not staged,
+    /// or is current by now: the current version stays.
+    async fn unstage(&self, name: &str, request_id: &str) -> Result<(), VaultError>;
 
     /// Makes the version staged as `request_id` the current one, if the current one's id is still `from`.
     /// Promoting what is already current is `Ok`.

@@ -24,7 +24,10 @@ use super::{
     SecretVersion, Vault, VaultError,
     entry::{check_name, exists, missing},
 };
-use crate::domain::{Secret, same_secret};
+use crate::{
+    domain::{Secret, same_secret},
+    words,
+};
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
@@ -83,7 +86,8 @@ impl SecretsManagerVault {
         format!("{}/{name}", self.prefix)
     }
 
-    /// None: there is no such secret or version, it is marked for deletion, or it has no value yet.
+    /// None: there is no such secret or version, or it has no value yet. One that is scheduled for deletion is not
+    /// absent: it may yet be restored, and AWS has no code for it alone.
     async fn read(&self, name: &str, which: Which<'_>) -> Result<Option<Found>, VaultError> {
         check_name(name)?;
         let id = self.id_of(name);
@@ -109,23 +113,49 @@ impl SecretsManagerVault {
         Ok(Some(Found { version, labels: output.version_stages.unwrap_or_default() }))
     }
 
-    /// Moves AWSPENDING to a version, if another one has it.
+    /// Puts AWSPENDING on a version, whichever has it. `Conflict`: another one has got it meanwhile.
     async fn mark_pending(&self, name: &str, request_id: &str) -> Result<(), VaultError> {
         let holder = self.read(name, Which::Labelled(PENDING)).await?.map(|found| found.version.id);
         if holder.as_deref() == Some(request_id) {
             return Ok(());
         }
-        match self.move_label(name, PENDING, request_id, holder.as_deref()).await {
-            // It has moved meanwhile, to this version or to one that was staged after it.
-            Err(failure) if failure.is_refused() => Ok(()),
+        match self.move_label(name, PENDING, Some(request_id), holder.as_deref()).await {
+            // Another version has it than was read.
+            Err(failure) if failure.is_refused() => {}
+            moved => return moved.map_err(Failure::unavailable),
+        }
+        let overtaken = || VaultError::Conflict(format!("another version than {request_id} is being staged"));
+        if let Some(found) = self.read(name, Which::Labelled(PENDING)).await? {
+            // It has moved meanwhile: here, perhaps by a request whose reply was lost, or to what was staged later.
+            return if found.version.id == request_id { Ok(()) } else { Err(overtaken()) };
+        }
+        // What has it holds no value: a rotation was begun, and nothing staged for it yet. Reading values shows no such.
+        let holder = self.pending_holder(name).await?.ok_or_else(overtaken)?;
+        if holder == request_id {
+            return Ok(());
+        }
+        match self.move_label(name, PENDING, Some(request_id), Some(&holder)).await {
+            Err(failure) if failure.is_refused() => Err(overtaken()),
             moved => moved.map_err(Failure::unavailable),
         }
     }
 
-    async fn move_label(&self, name: &str, label: &str, to: &str, from: Option<&str>) -> Result<(), Failure> {
+    /// The version that has AWSPENDING, whether or not it has a value.
+    async fn pending_holder(&self, name: &str) -> Result<Option<String>, VaultError> {
+        let id = self.id_of(name);
+        let described = self.client.describe_secret().secret_id(&id).send().await;
+        let described =
+            described.map_err(|error| Failure::of("DescribeSecret", &id, Says::All, &error).unavailable())?;
+        let mut versions = described.version_ids_to_stages.unwrap_or_default().into_iter();
+        Ok(versions.find(|(_, labels)| labels.iter().any(|label| label == PENDING)).map(|(version, _)| version))
+    }
+
+    /// Moves a label; takes it off if it is to go nowhere. Refused unless it is where it is to be moved from.
+    async fn move_label(&self, name: &str, label: &str, to: Option<&str>, from: Option<&str>) -> Result<(), Failure> {
         let id = self.id_of(name);
         let request = self.client.update_secret_version_stage().secret_id(&id).version_stage(label);
-        let moved = request.move_to_version_id(to).set_remove_from_version_id(from.map(str::to_owned)).send().await;
+        let request = request.set_move_to_version_id(to.map(str::to_owned));
+        let moved = request.set_remove_from_version_id(from.map(str::to_owned)).send().await;
         moved.map(drop).map_err(|error| Failure::of("UpdateSecretVersionStage", &id, Says::All, &error))
     }
 
@@ -205,6 +235,18 @@ impl Vault for SecretsManagerVault {
         Ok(pending.filter(|found| !found.has(CURRENT)).map(|found| found.version))
     }
 
+    async fn unstage(&self, name: &str, request_id: &str) -> Result<(), VaultError> {
+        check_name(name)?;
+        match self.move_label(name, PENDING, None, Some(request_id)).await {
+            // It has no such label, or has it no more after a request whose reply was lost.
+            Err(failure) if failure.is_refused() => match self.staged(name).await? {
+                Some(staged) if staged.id == request_id => Err(failure.unavailable()),
+                _ => Ok(()),
+            },
+            moved => moved.map_err(Failure::unavailable),
+        }
+    }
+
     async fn promote(&self, name: &str, request_id: &str, from: &str) -> Result<(), VaultError> {
         let is_current = async || -> Result<bool, VaultError> {
             let current = self.current(name).await?.ok_or_else(|| missing(name))?.id;
@@ -225,7 +267,7 @@ impl Vault for SecretsManagerVault {
             };
         }
         // A compare-and-swap: refused unless `from` has the label.
-        match self.move_label(name, CURRENT, request_id, Some(from)).await {
+        match self.move_label(name, CURRENT, Some(request_id), Some(from)).await {
             // By somebody else, or by ourselves if the reply was lost and the SDK has tried again.
             Err(failure) if failure.is_refused() => {
                 if is_current().await? {
@@ -293,8 +335,6 @@ enum Says {
 struct Failure {
     /// The service's code; empty if there was no answer.
     code: String,
-    /// Refused because the secret is marked for deletion.
-    deleted: bool,
     /// For the operator.
     text: String,
 }
@@ -305,48 +345,34 @@ impl Failure {
             Some(error) => (error.code().unwrap_or("an error without a code"), error.message().unwrap_or_default()),
             None => ("", ""),
         };
-        let deleted = code == "InvalidRequestException" && message.contains("delet");
-        let said = if says == Says::All && !message.is_empty() { format!(": {message}") } else { String::new() };
+        let told = says == Says::All && !message.is_empty();
+        let said = if told { format!(": {}", words::shortened(message)) } else { String::new() };
         let text = match code {
-            "" => format!("secretsmanager:{action} on {id} got no answer: {}", causes(error)),
+            "" => format!("secretsmanager:{action} on {id} got no answer: {}", words::of(error)),
             "AccessDeniedException" => {
                 format!("these credentials may not do secretsmanager:{action} on {id} ({code}){said}")
             }
             "ResourceNotFoundException" => format!("Secrets Manager has no secret {id} ({action}: {code})"),
-            _ if deleted => format!("the secret {id} is marked for deletion ({action}: {code})"),
+            "InvalidRequestException" => format!(
+                "secretsmanager:{action} on {id} was refused: the secret may be scheduled for deletion ({code}){said}"
+            ),
             _ => format!("secretsmanager:{action} on {id} was refused: {code}{said}"),
         };
-        Self { code: code.to_owned(), deleted, text }
+        Self { code: code.to_owned(), text }
     }
 
     /// There is nothing to read.
     fn is_absent(&self) -> bool {
-        self.deleted || self.code == "ResourceNotFoundException"
+        self.code == "ResourceNotFoundException"
     }
 
     /// The labels are not where the request takes them to be.
     fn is_refused(&self) -> bool {
-        !self.deleted
-            && ["InvalidParameterException", "InvalidRequestException", "ResourceNotFoundException"]
-                .contains(&self.code.as_str())
+        ["InvalidParameterException", "InvalidRequestException", "ResourceNotFoundException"]
+            .contains(&self.code.as_str())
     }
 
     fn unavailable(self) -> VaultError {
         VaultError::unavailable(self.text)
     }
-}
-
-/// An error and what caused it, in words; nothing of what was sent.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
 }

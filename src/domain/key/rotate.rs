@@ -1,10 +1,13 @@
-//! Rotation: a new signing key, or a new pepper, takes its turn without anyone noticing; or, in an emergency, at once.
+//! Rotation: a new signing key takes its turn without anyone noticing; or, in an emergency, at once.
 //!
 //! Four steps, each of which may be repeated under its request id, and which are Secrets Manager's: *create* stages the
 //! next document in the vault, *publish* lists its keys in the store, *test* signs and judges with it, *finish* makes it
 //! the current one. The public row covers what the vault holds at every moment, so that wherever a rotation is cut off,
 //! whatever signs is known to all verifiers. A secret that is still empty gets its first key the same way, and the store
 //! its public row; what is neither empty nor a key set is refused and stays as it is.
+//!
+//! What is staged and cannot be promoted any more is taken away by the step that meets it: while it is staged, Secrets
+//! Manager goes on with it for ever and begins no other.
 
 use std::time::Duration;
 
@@ -15,10 +18,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::{
-        ROUNDS, Refusal, RefusalKind, Service, is_unfilled,
-        session::{PepperRing, RingDocument},
-    },
+    domain::{ROUNDS, Refusal, RefusalKind, Service, is_unfilled},
     store::{CommitError, Record, Row, When},
     vault::{SecretVersion, VaultError},
 };
@@ -110,10 +110,10 @@ pub async fn rotate_if_due(service: &Service, actor: &str) -> Result<Option<Rota
 }
 
 /// Stages the next document under the request id; the first one, whose key signs at once, if there is none. Says how
-/// many keys there were before. What is staged under this id already stays.
+/// many keys there were before. What is staged under this id already stays, if it may still be promoted.
 ///
 /// # Errors
-/// `Conflict`: a key is upcoming already, another rotation was faster, or what is staged is too old to go on with.
+/// `Conflict`: a key is upcoming already, another rotation was faster, or what was staged is too old to go on with.
 /// `Unavailable`: also if what the vault holds is neither empty nor a key set; it stays as it is.
 pub async fn create(service: &Service, now: Timestamp, request_id: &str, pace: Pace) -> Result<usize, Refusal> {
     let current = current(service).await?;
@@ -123,7 +123,12 @@ pub async fn create(service: &Service, now: Timestamp, request_id: &str, pace: P
         return Ok(before);
     }
     if let Some(staged) = staged(service, request_id).await? {
-        return in_time(&parse(&staged)?, now, Duration::ZERO).map(|()| before);
+        in_time(service, request_id, &parse(&staged)?, now, Duration::ZERO).await?;
+        if !follows(&staged, &current) {
+            service.vault.unstage(KeySet::SECRET, request_id).await?;
+            return Err(superseded());
+        }
+        return Ok(before);
     }
     let wanted = service.policy.signing_alg;
     let next = match (held, pace) {
@@ -139,7 +144,11 @@ pub async fn create(service: &Service, now: Timestamp, request_id: &str, pace: P
     match service.vault.stage(KeySet::SECRET, request_id, next.render()).await {
         // This very step, run twice at a time: what is there will do.
         Err(VaultError::Conflict(_)) if staged(service, request_id).await?.is_some() => Ok(before),
-        staged => staged.map(|()| before).map_err(outrun),
+        // Its id may stand for what was staged under it once, and given up.
+        Err(VaultError::Conflict(_)) => Err(Refusal::conflict(
+            "another rotation was faster, or this one was given up before; `key list` shows what is there now",
+        )),
+        staged => staged.map(|()| before).map_err(Refusal::from),
     }
 }
 
@@ -156,11 +165,14 @@ pub async fn publish(service: &Service, now: Timestamp, request_id: &str) -> Res
 /// Signs with the newest key of the staged document and judges that by the row. The key comes back.
 ///
 /// # Errors
-/// `Conflict`: nothing is staged under this id. `Unavailable`: the row does not list the key, or what it signs does not
+/// `Conflict`: nothing is staged under this id, or what was is too old to go on with. `Unavailable`: the row does not list the key, or what it signs does not
 /// hold.
 pub async fn test(service: &Service, now: Timestamp, request_id: &str) -> Result<PublicKey, Refusal> {
     let version = match staged(service, request_id).await? {
-        Some(staged) => staged,
+        Some(staged) => {
+            in_time(service, request_id, &parse(&staged)?, now, Duration::ZERO).await?;
+            staged
+        }
         None => {
             current(service).await.and_then(|now| if now.id == request_id { Ok(now) } else { Err(not_staged()) })?
         }
@@ -198,7 +210,7 @@ pub async fn finish(service: &Service, now: Timestamp, request_id: &str, actor: 
     if let Some(staged) = staged(service, request_id).await? {
         let next = parse(&staged)?;
         // The keys before it stop signing by then, and judge for as long as a token of that moment lives.
-        in_time(&next, now, Duration::ZERO)?;
+        in_time(service, request_id, &next, now, Duration::ZERO).await?;
         let based_on = next.based_on.clone().ok_or_else(|| Refusal::unavailable("the staged keys follow on none"))?;
         let row = public_row(service, now).await?;
         let published = row.is_some_and(|row| {
@@ -212,7 +224,7 @@ pub async fn finish(service: &Service, now: Timestamp, request_id: &str, actor: 
         service.vault.promote(KeySet::SECRET, request_id, &based_on).await.map_err(outrun)?;
         // From here on they are rotated, whatever becomes of the rest.
         tell_rotated(&key_set(&staged)?, actor);
-        change_row(service, now, Listing::WhatTheVaultHolds).await?;
+        change_row(service, now, Listing::WithPromoted { promoted: &staged, instead_of: &based_on }).await?;
     } else {
         let current = current(service).await?;
         if current.id != request_id {
@@ -235,54 +247,6 @@ fn tell_rotated(promoted: &KeySet, actor: &str) {
         key.id = promoted.newest().map(jwt::SigningKey::kid),
         keys.count = promoted.public().keys.len(),
     );
-}
-
-/// What a rotation of the peppers has done.
-#[derive(Clone, Copy, Debug)]
-pub struct RotatedPepper {
-    /// The new pepper's id.
-    pub id: u8,
-    /// From when on refresh tokens are derived with it.
-    pub active_from: Timestamp,
-    /// Whether there was none before.
-    pub first: bool,
-}
-
-/// Rotates the peppers: [`Pace::AtOnce`] ends every session. A secret that is still empty gets its first pepper, which
-/// is used at once.
-///
-/// # Errors
-/// `Conflict`: a pepper is upcoming already, or another rotation was faster. `Unavailable`.
-pub async fn rotate_peppers(service: &Service, pace: Pace, actor: &str) -> Result<RotatedPepper, Refusal> {
-    let now = service.now();
-    let entropy = service.entropy.as_ref();
-    let name = PepperRing::SECRET;
-    let none = || Refusal::unavailable(format!("the vault holds no {name}"));
-    let current = service.vault.current(name).await?.ok_or_else(none)?;
-    let first = is_unfilled(current.value.expose());
-    let next = if first {
-        RingDocument::first(entropy, now)
-    } else {
-        let ring = RingDocument::parse(current.value.expose()).map_err(Refusal::unavailable)?;
-        match pace {
-            Pace::Announced => ring.followed(entropy, now)?,
-            Pace::AtOnce => ring.replaced(entropy, now)?,
-        }
-    };
-    let request_id = new_request_id(service);
-    service.vault.stage(name, &request_id, next.render()).await.map_err(outrun)?;
-    service.vault.promote(name, &request_id, &current.id).await.map_err(outrun)?;
-    service.keys.expire().await;
-    let (id, active_from) = next.newest();
-    tracing::info!(
-        target: "gatemint::audit",
-        event = "peppers_rotated",
-        actor,
-        pepper.id = id,
-        pepper.active_from = active_from.rfc3339(),
-        sessions.ended = pace == Pace::AtOnce && !first,
-    );
-    Ok(RotatedPepper { id, active_from, first })
 }
 
 /// A key as an operator sees it.
@@ -310,6 +274,9 @@ enum Listing<'a> {
     WithStaged(&'a str),
     /// What the vault holds, and what may yet be promoted there; nothing else.
     WhatTheVaultHolds,
+    /// The same, when this version has just been promoted instead of that one, which the vault may still show for a
+    /// moment: Secrets Manager promises no reader what was written just now.
+    WithPromoted { promoted: &'a SecretVersion, instead_of: &'a str },
 }
 
 impl Listing<'_> {
@@ -330,9 +297,9 @@ impl Listing<'_> {
                     return Err(superseded());
                 }
                 let next = key_set(&staged)?.public().keys.clone();
-                if !next.iter().all(|next| holds(&row.keys, &next.kid)) {
-                    in_time(&parse(&staged)?, now, KNOWN_BEFORE)?;
-                }
+                let listed = next.iter().all(|next| holds(&row.keys, &next.kid));
+                let before = if listed { Duration::ZERO } else { KNOWN_BEFORE };
+                in_time(service, request_id, &parse(&staged)?, now, before).await?;
                 // Those in use by their own timetable, which knows no successor yet: this one may be given up.
                 let in_use = match held(&current)? {
                     Some(document) => KeySet::of(&document).map_err(Refusal::unavailable)?.public().keys.clone(),
@@ -347,10 +314,15 @@ impl Listing<'_> {
                 keys.extend(in_use);
                 add_not_in_turn(&mut keys, next);
             }
-            Self::WhatTheVaultHolds => {
+            Self::WhatTheVaultHolds | Self::WithPromoted { .. } => {
                 // In this order: what is promoted in between is found in the second place, and no more in the first.
                 let staged = service.vault.staged(KeySet::SECRET).await?;
-                let current = current(service).await?;
+                let mut current = current(service).await?;
+                if let Self::WithPromoted { promoted, instead_of } = self
+                    && current.id == instead_of
+                {
+                    current = promoted.clone();
+                }
                 if is_unfilled(current.value.expose()) {
                     // Nothing of it could be in the row, or be missing there.
                     return Ok(row.clone());
@@ -415,19 +387,25 @@ async fn public_row(service: &Service, now: Timestamp) -> Result<Option<Row<Publ
 }
 
 /// Refuses to go on with a rotation that was announced and then held up, so that less than `before` is left until its
-/// key signs. The keys that it found went on signing, while its timetable counts on their having stopped.
-fn in_time(next: &KeyDocument, now: Timestamp, before: Duration) -> Result<(), Refusal> {
-    match next.announced() {
-        Some(times) if times.signs_from < now + before => Err(Refusal::conflict(format!(
-            "this rotation began at {} and was held up for too long: `gatemint key rotate` begins another",
-            times.published_at.rfc3339()
-        ))),
-        _ => Ok(()),
-    }
+/// key signs, and takes it away. The keys that it found went on signing, while its timetable counts on their having stopped.
+async fn in_time(
+    service: &Service,
+    request_id: &str,
+    next: &KeyDocument,
+    now: Timestamp,
+    before: Duration,
+) -> Result<(), Refusal> {
+    let Some(late) = next.announced().filter(|times| times.signs_from < now + before) else { return Ok(()) };
+    service.vault.unstage(KeySet::SECRET, request_id).await?;
+    Err(Refusal::conflict(format!(
+        "this rotation began at {}, was held up for too long and is given up; the schedule or `gatemint key rotate` \
+         begins another",
+        late.published_at.rfc3339()
+    )))
 }
 
 /// 32 characters that no request had before: what Secrets Manager takes for one, too.
-fn new_request_id(service: &Service) -> String {
+pub(in crate::domain) fn new_request_id(service: &Service) -> String {
     format!("{:032x}", u128::from_be_bytes(service.entropy.bytes()))
 }
 
@@ -472,7 +450,7 @@ fn superseded() -> Refusal {
 }
 
 /// The vault's compare-and-swap failed: somebody else has rotated.
-fn outrun(error: VaultError) -> Refusal {
+pub(in crate::domain) fn outrun(error: VaultError) -> Refusal {
     match error {
         VaultError::Conflict(_) => superseded(),
         unavailable @ VaultError::Unavailable(_) => unavailable.into(),

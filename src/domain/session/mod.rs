@@ -4,10 +4,12 @@ pub mod introspect;
 mod peppers;
 pub mod refresh;
 pub mod revoke;
+mod rotate_peppers;
 mod session;
 mod token;
 
 pub(crate) use peppers::RingDocument;
 pub use peppers::{Pepper, PepperRing, PepperState};
+pub use rotate_peppers::{RotatedPepper, rotate_peppers};
 pub use session::Session;
 pub use token::{Generation, RefreshToken};

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::{
 };
 
 use super::super::StoreError;
+use crate::words;
 
 /// Codes of errors that go away by themselves.
 const PASSING: &[&str] = &[
@@ -25,9 +26,6 @@ const PASSING: &[&str] = &[
     "TransactionConflictException",
     "TransactionInProgressException",
 ];
-
-/// The most of the service's own words that go into the log.
-const LONGEST_WORDS: usize = 400;
 
 /// Why an attempt failed.
 pub(super) enum Trouble {
@@ -63,7 +61,7 @@ impl Failure {
 
     /// A request that could not even be made.
     pub(super) fn mistake(action: &'static str, table: &str, error: &dyn Error) -> Self {
-        Self::new(action, table, words(error))
+        Self::new(action, table, words::of(error))
     }
 
     /// Keys that were left for later.
@@ -88,12 +86,12 @@ where
             let (code, message) =
                 (answer.err().code().unwrap_or("an error"), answer.err().message().unwrap_or_default());
             let status = answer.raw().status().as_u16();
-            let cause = failure(explained(action, code, &shortened(message)));
+            let cause = failure(explained(action, code, &words::shortened(message)));
             if status >= 500 || PASSING.contains(&code) { Trouble::Passing(cause) } else { Trouble::Lasting(cause) }
         }
         SdkError::TimeoutError(_) => Trouble::Passing(failure("no answer in time".to_owned())),
         SdkError::DispatchFailure(lost) => {
-            let why = lost.as_connector_error().map_or_else(|| "not sent".to_owned(), |error| words(error));
+            let why = lost.as_connector_error().map_or_else(|| "not sent".to_owned(), |error| words::of(error));
             if lost.is_io() || lost.is_timeout() || lost.as_other().is_some() {
                 Trouble::Passing(failure(format!("the connection failed: {why}")))
             } else if why.to_ascii_lowercase().contains("credentials") {
@@ -105,7 +103,7 @@ where
         // Something between here and DynamoDB answered; its words may be anybody's.
         SdkError::ResponseError(_) => Trouble::Passing(failure("an answer that is not DynamoDB's".to_owned())),
         error => {
-            let why = words(error);
+            let why = words::of(error);
             let why = if why.to_ascii_lowercase().contains("credentials") { no_credentials(&why) } else { why };
             Trouble::Lasting(failure(why))
         }
@@ -120,7 +118,7 @@ pub(super) fn cancelled(table: &str, reasons: &[CancellationReason]) -> Option<T
     let (code, reason) = others().find(|(code, _)| !PASSING.contains(code)).or_else(|| others().next())?;
     let cause = failure(format!(
         "cancelled: {}",
-        explained("TransactWriteItems", code, &shortened(reason.message().unwrap_or_default()))
+        explained("TransactWriteItems", code, &words::shortened(reason.message().unwrap_or_default()))
     ));
     Some(if PASSING.contains(code) { Trouble::Passing(cause) } else { Trouble::Lasting(cause) })
 }
@@ -152,20 +150,4 @@ fn no_credentials(why: &str) -> String {
     format!(
         "no AWS credentials were found (a function has those of its role; others set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): {why}"
     )
-}
-
-/// The words of an error and of what caused it. Not its debug text, which may show what was read or sent.
-fn words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    shortened(&text)
-}
-
-fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(LONGEST_WORDS)].to_owned()
 }
