@@ -142,6 +142,18 @@ class Deployed:
                 found[process] = sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{process}/task").iterdir())
         return found
 
+    def metrics(self, logical):
+        """What CloudWatch makes of a function's log lines: the names of metrics, each with its dimensions."""
+        logs, group = self.emulator.client("logs"), self.names[f"{logical}Log"]
+        for page in logs.get_paginator("describe_log_streams").paginate(logGroupName=group):
+            for stream in page["logStreams"]:
+                for event in logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], limit=10_000)["events"]:
+                    line = json.loads(event["message"]) if event["message"].startswith('{"_aws"') else {"_aws": {"CloudWatchMetrics": []}}
+                    for directive in line["_aws"]["CloudWatchMetrics"]:
+                        for names in directive["Dimensions"]:
+                            dimensions = {name: line[name] for name in names}
+                            yield from ((metric["Name"], dimensions) for metric in directive["Metrics"])
+
     def start_afresh(self, logical):
         """Ends a function's processes, and what they remember with them, as a new version of it would."""
         self.memory += 1  # nothing in it is measured, and only a change has this effect

@@ -31,6 +31,7 @@ def main():
         parallel_refreshes(stack)
         the_authorizer(stack)
         finish_rotation = every_right_is_needed(stack)
+        what_alarms_are_about_is_written(stack)
         a_rotation_under_load(stack, finish_rotation)
         a_stack_with_parameters(emulator, stack)
         check("panicked" not in emulator.printed(), "a function panicked")
@@ -253,6 +254,25 @@ def the_authorizer(stack):
         answered(stack.guarded(token), 401, f"a guarded route with {what}")
     answered(stack.guarded(other["access_token"]), 403, "a guarded route with a token for another audience")
     counted(f"{3 + len(unknown)} requests to a route of another stack: 1 answered 200, {1 + len(unknown)} 401, 1 403")
+
+
+def what_alarms_are_about_is_written(stack):
+    """The functions' log lines hold the metrics that alarms are about, with the dimensions that the alarms name."""
+    password = stack.user("mary")
+    replaced = answered(stack.password_grant("mary", password), 200, "a password grant").json()["refresh_token"]
+    token = replaced
+    for _ in range(2):
+        token = answered(stack.refresh(token), 200, "a refresh").json()["refresh_token"]
+    answered(stack.refresh(replaced), 400, "a replay")
+    wanted = [
+        ("Token", "gatemint_replays_total", {"function": stack.names["Token"]}),
+        # Of when the authorizer's rights were taken away.
+        ("Authorizer", "gatemint_authorizations_total", {"function": stack.names["Authorizer"], "outcome": "unavailable"}),
+    ]
+    for logical, metric, dimensions in wanted:
+        written = [found for name, found in stack.metrics(logical) if name == metric]
+        check(dimensions in written, f"{metric} is not written with {dimensions}, but with {written[:3]}")
+    counted(f"{len(wanted)} metrics in the functions' logs, with the dimensions of the alarms about them")
 
 
 class Load:
