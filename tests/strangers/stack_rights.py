@@ -136,7 +136,7 @@ def every_right_is_needed(stack):
                 print(f"{FUNCTIONS[logical]}, {what}: {refusal}", flush=True)
                 taken += 1
             else:
-                check(False, f"{FUNCTIONS[logical]}, {what}: everything works as before, so nobody needs it")
+                raise AssertionError(f"{FUNCTIONS[logical]}, {what}: everything works as before, so nobody needs it")
         stack.set_policy(logical, whole)
         stack.start_afresh(logical)
         if logical != "RotateKeys":
