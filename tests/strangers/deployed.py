@@ -25,20 +25,23 @@ FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Admin": "admin", "Auth
 
 
 class Deployed:
-    """A stack `gatemint` and, with one route that its authorizer guards, a stack `guarded`."""
+    """A stack of template.yaml."""
 
-    def __init__(self, emulator: Emulator):
+    def __init__(self, emulator: Emulator, name="gatemint", parameters=None):
         self.emulator = emulator
-        self.outputs = emulator.deploy("gatemint", ROOT / "template.yaml", BOOTSTRAP)
-        self.names = emulator.resources("gatemint")
+        self.outputs = emulator.deploy(name, ROOT / "template.yaml", BOOTSTRAP, parameters)
+        self.names = emulator.resources(name)
         self.url = emulator.url(self.outputs["ApiId"])
         # As an operator pastes it, with the rights that he has.
         shown = dict(setting.split("=", 1) for setting in self.outputs["Settings"].removeprefix("export ").split())
         self.operator = {**ENVIRONMENT, **emulator.owner, **shown, "PATH": f"{Path(BIN).parent}{os.pathsep}{os.environ['PATH']}"}
-        guarded = emulator.deploy("guarded", ROOT / "tests" / "emulator" / "guarded.yaml", parameters={"Gatemint": "gatemint"})
-        self.guarded_url = f"{emulator.url(guarded['ApiId'])}/guarded"
         self.memory = 1024
         self.secrets, self.functions, self.iam = (emulator.client(service) for service in ("secretsmanager", "lambda", "iam"))
+
+    def beside(self):
+        """Another stack, `guarded`, with one route that the authorizer of this one guards."""
+        guarded = self.emulator.deploy("guarded", ROOT / "tests" / "emulator" / "guarded.yaml", parameters={"Gatemint": "gatemint"})
+        self.guarded_url = f"{self.emulator.url(guarded['ApiId'])}/guarded"
 
     # ---- An operator ----
 
@@ -121,9 +124,9 @@ class Deployed:
 
     # ---- Behind the scenes ----
 
-    def processes(self, function):
+    def processes(self, logical):
         """The processes that are a function of this stack now."""
-        wanted = {f"GATEMINT_FUNCTION={function}".encode(), f"AWS_ENDPOINT_URL={self.emulator.endpoint}".encode()}
+        wanted = {f"AWS_LAMBDA_FUNCTION_NAME={self.names[logical]}".encode(), f"AWS_ENDPOINT_URL={self.emulator.endpoint}".encode()}
         found = set()
         for process in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
@@ -131,20 +134,32 @@ class Deployed:
                     found.add(int(process.name))
         return found
 
-    def worked(self, function):
+    def worked(self, logical):
         """How long each process of a function has had a processor so far, in nanoseconds; one that waits has none."""
         found = {}
-        for process in self.processes(function):
+        for process in self.processes(logical):
             with contextlib.suppress(OSError):
                 found[process] = sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{process}/task").iterdir())
         return found
+
+    def metrics(self, logical):
+        """What CloudWatch makes of a function's log lines: the names of metrics, each with its dimensions."""
+        logs, group = self.emulator.client("logs"), self.names[f"{logical}Log"]
+        for page in logs.get_paginator("describe_log_streams").paginate(logGroupName=group):
+            for stream in page["logStreams"]:
+                for event in logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], limit=10_000)["events"]:
+                    line = json.loads(event["message"]) if event["message"].startswith('{"_aws"') else {"_aws": {"CloudWatchMetrics": []}}
+                    for directive in line["_aws"]["CloudWatchMetrics"]:
+                        for names in directive["Dimensions"]:
+                            dimensions = {name: line[name] for name in names}
+                            yield from ((metric["Name"], dimensions) for metric in directive["Metrics"])
 
     def start_afresh(self, logical):
         """Ends a function's processes, and what they remember with them, as a new version of it would."""
         self.memory += 1  # nothing in it is measured, and only a change has this effect
         self.functions.update_function_configuration(FunctionName=self.names[logical], MemorySize=self.memory)
         deadline = time.monotonic() + 20
-        while self.processes(FUNCTIONS[logical]):
+        while self.processes(logical):
             check(time.monotonic() < deadline, f"{logical} has processes that do not end")
             time.sleep(0.02)
 
@@ -160,11 +175,11 @@ class Deployed:
         return found["VersionId"], found["SecretString"]
 
     def rotations(self):
-        """How every rotation has ended so far, as the emulator says it."""
-        return re.findall(r"^rotation \S+ (came to its end|failed at .*)$", self.emulator.printed(), re.MULTILINE)
+        """Every rotation that has ended so far: its token, and how, as the emulator says it."""
+        return re.findall(r"^rotation (\S+) (came to its end|failed at .*)$", self.emulator.printed(), re.MULTILINE)
 
     def rotate(self, seconds=60):
-        """Asks Secrets Manager for a rotation, and waits for its end. Returns how it ended."""
+        """Asks Secrets Manager for a rotation, and waits for its end. Returns its token, and how it ended."""
         before = len(self.rotations())
         with contextlib.suppress(self.secrets.exceptions.InvalidRequestException):  # the one before is tried again
             self.secrets.rotate_secret(SecretId=self.names["SigningSecret"])

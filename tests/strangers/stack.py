@@ -10,8 +10,8 @@ import threading
 import time
 from urllib.parse import urlencode
 
-from deployed import BOOTSTRAP, Deployed, Emulator, answered, curl
-from stack_rights import every_right_is_needed
+from deployed import Deployed, Emulator, answered, curl
+from stack_rights import every_right_is_needed, without_action
 from support import ROOT, check, counted, decoded, equal, gatemint, temporary_directory
 
 CALLERS = 64
@@ -22,6 +22,7 @@ OTHER = "https://other.example.org"
 def main():
     with Emulator() as emulator:
         stack = Deployed(emulator)
+        stack.beside()
         counted(f"{len(stack.names)} resources of template.yaml deployed, {len(emulator.resources('guarded'))} of a stack beside it")
         first_keys(stack)
         first_admin(stack)
@@ -30,8 +31,9 @@ def main():
         parallel_refreshes(stack)
         the_authorizer(stack)
         finish_rotation = every_right_is_needed(stack)
+        what_alarms_are_about_is_written(stack)
         a_rotation_under_load(stack, finish_rotation)
-        a_stack_with_parameters(emulator)
+        a_stack_with_parameters(emulator, stack)
         check("panicked" not in emulator.printed(), "a function panicked")
 
 
@@ -47,22 +49,24 @@ PARAMETERS = {
 }
 
 
-def a_stack_with_parameters(emulator):
+def a_stack_with_parameters(emulator, stack):
     """A second stack, with what can be chosen: made, updated, deleted; its state outlives it, and no update touches it."""
-    outputs = emulator.deploy("other", ROOT / "template.yaml", BOOTSTRAP, PARAMETERS)
-    url, names = emulator.url(outputs["ApiId"]), emulator.resources("other")
-    equal(outputs["Issuer"], PARAMETERS["Issuer"], "the issuer that was chosen")
-    deadline = time.monotonic() + 60
-    while (keys := curl(f"{url}/.well-known/jwks.json")).status != 200:
-        check(time.monotonic() < deadline, f"the first rotation of a second stack: {keys.body}")
-        time.sleep(0.2)
+    rotations = len(stack.rotations())
+    other = Deployed(emulator, "other", PARAMETERS)
+    url, names = other.url, other.names
+    equal(other.outputs["Issuer"], PARAMETERS["Issuer"], "the issuer that was chosen")
+    equal(other.rotation_after(rotations)[1], "came to its end", "the first rotation of a second stack")
+    keys = answered(other.curl("/.well-known/jwks.json"), 200, "its keys")
     equal([key["alg"] for key in keys.json()["keys"]], ["EdDSA"], "the algorithm that was chosen")
     equal(curl(f"{url}/.well-known/openid-configuration").json()["issuer"], PARAMETERS["Issuer"], "the issuer, as discovery says it")
     preflight = ["-i", "-X", "OPTIONS", "-H", "Origin: https://app.example.org", "-H", "Access-Control-Request-Method: GET"]
     allowed = curl(f"{url}/v1/me", *preflight).body.lower()
     check("access-control-allow-origin: https://app.example.org" in allowed, f"a page of the chosen origin may ask: {allowed}")
     alarms = emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 5, "whom the alarms tell")
+    equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 6, "whom the alarms tell")
+    alarmed = {one["Value"] for alarm in alarms for one in alarm["Dimensions"] if one["Name"] in ("function", "FunctionName")}
+    equal(alarmed, {names[logical] for logical in ("Token", "Authorizer", "RotateKeys")}, "the functions that alarms are about, by their own names")
+    a_rotation_held_up(other)
 
     secrets = emulator.client("secretsmanager")
     versions = lambda: [secrets.get_secret_value(SecretId=names[name])["VersionId"] for name in ("SigningSecret", "RefreshSecret")]  # noqa: E731
@@ -77,12 +81,54 @@ def a_stack_with_parameters(emulator):
         time.sleep(0.1)
     equal(versions(), before, "the secrets after the stack was deleted")
     check(names["Table"] in emulator.client("dynamodb").list_tables()["TableNames"], "the table outlives the stack")
-    counted(f"{len(PARAMETERS)} parameters of a second stack, which was made, updated and deleted; table and 2 secrets are left")
+    groups = {one["logGroupName"] for one in emulator.client("logs").describe_log_groups()["logGroups"]}
+    audited = {names[log] for log in ("TokenLog", "AdminLog", "RotateKeysLog")}
+    equal(audited & groups, audited, "the logs of who did what outlive the stack")
+    check(names["DiscoveryLog"] not in groups, "the other logs do not")
+    counted(f"{len(PARAMETERS)} parameters of a second stack, which was made, updated and deleted; table, 2 secrets and 3 logs are left")
+
+
+def a_rotation_held_up(stack):
+    """A rotation that failed is gone on with under its own token; one by hand meanwhile takes its place."""
+    whole = stack.policy("RotateKeys")
+    current = lambda: stack.current_version()[0]  # noqa: E731
+    keys = lambda: len(json.loads(stack.current_version()[1])["keys"])  # noqa: E731
+
+    def held_up():
+        before = current()
+        stack.set_policy("RotateKeys", without_action(whole, "PutItem"))
+        token, ended = stack.rotate()
+        stack.set_policy("RotateKeys", whole)
+        check(ended.startswith("failed at setSecret"), f"a rotation that may not list its key {ended}")
+        equal(current(), before, "the current version while a rotation is held up")
+        return token
+
+    token = held_up()
+    equal(stack.rotate(), (token, "came to its end"), "the same rotation, tried again when it has the right")
+    equal((current(), keys()), (token, 2), "the current version, and how many keys it holds")
+
+    # By hand the keys are replaced at once, and a next one is announced while a rotation is pending.
+    stack.command("key", "rotate", "--now")
+    given_up = held_up()
+    stack.command("key", "rotate")
+    by_hand = current()
+    check(by_hand not in (token, given_up), "a rotation by hand has a version of its own")
+    waiting, ended = stack.rotate()
+    check(waiting != given_up, "Secrets Manager begins another: what was pending has been given up")
+    check(ended.startswith("failed at createSecret") and "published already" in ended, f"while a key is announced the next rotation {ended}")
+    equal((current(), keys()), (by_hand, 2), "the current version is that of the rotation by hand")
+
+    # And one that is pending without a value stands in nobody's way.
+    stack.command("key", "rotate", "--now")
+    equal(keys(), 1, "how many keys there are after an emergency")
+    last, ended = stack.rotate()
+    equal((ended, current(), keys()), ("came to its end", last, 2), "the rotation after an emergency, the current version and its keys")
+    counted("2 rotations held up by a missing right: 1 tried again under its token, 1 given up for one by hand; then 2 by Secrets Manager, 1 refused while a key was announced")
 
 
 def first_keys(stack):
     """A new stack's first rotation makes the first key set."""
-    equal(stack.rotation_after(0), "came to its end", "the rotation that came with the stack")
+    equal(stack.rotation_after(0)[1], "came to its end", "the rotation that came with the stack")
     check('"gatemint":"empty"' not in stack.current_version()[1], "the signing secret is filled")
     keys = answered(stack.curl("/.well-known/jwks.json"), 200, "the keys").json()["keys"]
     equal(len(keys), 1, "how many keys there are")
@@ -143,35 +189,50 @@ def generation(token):
     return int.from_bytes(raw[34:38], "big")
 
 
+def refreshed_at_once(stack, first):
+    """Refreshes with one token from as many callers. Each gets a token, the same one; returns how many had to ask twice."""
+    form = urlencode({"grant_type": "refresh_token", "client_id": "gatemint", "refresh_token": first})
+    answers = stack.at_once([form] * CALLERS)
+    refused = sum(status == 503 for status, _ in answers)
+    if refused:
+        time.sleep(1)  # as Retry-After asks
+        answers = [answer for answer in answers if answer[0] != 503] + stack.at_once([form] * refused)
+    others = sorted({f"{status} {body}" for status, body in answers if status != 200})
+    check(not others and len(answers) == CALLERS, f"answers to parallel refreshes: {others}")
+    successors = {json.loads(body)["refresh_token"] for _, body in answers}
+    equal(len(successors), 1, "how many successors a token has")
+    (successor,) = successors
+    equal(generation(successor), generation(first) + 1, "the generation after many refreshes at once")
+    # The session stands where the winner left it: the successor is good for exactly one more generation.
+    following = answered(stack.refresh(successor), 200, "a refresh with the successor").json()["refresh_token"]
+    equal(generation(following), generation(first) + 2, "the generation after one more refresh")
+    return refused
+
+
 def parallel_refreshes(stack):
-    """Many at once with one token, over as many processes: one rotates, and all that get a token get the same."""
+    """Many at once with one token, over as many processes, which start in that moment or are there: one rotates, and all get
+    the same token."""
     password = stack.user("grace")
+    sign_in = lambda: answered(stack.password_grant("grace", password), 200, "a password grant").json()["refresh_token"]  # noqa: E731
     harmless = [urlencode({"token": "x", **stack.judge})] * CALLERS
-    most = rounds = same = refused = 0
+    first = sign_in()
+    stack.start_afresh("Token")
+    refused = refreshed_at_once(stack, first)
+    started = len(stack.processes("Token"))
+    check(started > CALLERS // 2, f"{started} processes started for {CALLERS} callers, which shows little")
+    counted(f"{CALLERS} parallel refreshes over {started} processes that started with them: 1 rotated, {CALLERS} with the same successor, {refused} after a retry")
+    most = rounds = refused = 0
     while most < CALLERS:
         rounds += 1
         check(rounds <= 10, f"in no round every one of {CALLERS} callers had a process; in the best {most} had")
-        while len(stack.processes("token")) < CALLERS:
+        while len(stack.processes("Token")) < CALLERS:
             stack.at_once(harmless, "/oauth2/introspect")
-        first = answered(stack.password_grant("grace", password), 200, "a password grant").json()["refresh_token"]
-        form = urlencode({"grant_type": "refresh_token", "client_id": "gatemint", "refresh_token": first})
-        before = stack.worked("token")
-        answers = stack.at_once([form] * CALLERS)
-        most = max(most, sum(spent - before.get(process, 0) > BUSY for process, spent in stack.worked("token").items()))
-        others = sorted({f"{status} {body}" for status, body in answers if status not in (200, 503)})
-        check(not others, f"answers to parallel refreshes: {others}")
-        won = sum(status == 200 for status, _ in answers)
-        check(won > 1, f"{won} of {len(answers)} were answered at all, which shows nothing")
-        successors = {json.loads(body)["refresh_token"] for status, body in answers if status == 200}
-        equal(len(successors), 1, "how many successors a token has")
-        (successor,) = successors
-        equal(generation(successor), generation(first) + 1, "the generation after many refreshes at once")
-        same, refused = same + won, refused + len(answers) - won
-        # The session stands where the winner left it: the successor is good for exactly one more generation.
-        following = answered(stack.refresh(successor), 200, "a refresh with the successor").json()["refresh_token"]
-        equal(generation(following), generation(first) + 2, "the generation after one more refresh")
-    done = f"{rounds * CALLERS} parallel refreshes over {most} processes: {rounds} rotated"
-    counted(f"{done}, {same} answers with the same successor, {refused} refused with 503")
+        first = sign_in()
+        before = stack.worked("Token")
+        refused += refreshed_at_once(stack, first)
+        most = max(most, sum(spent - before.get(process, 0) > BUSY for process, spent in stack.worked("Token").items()))
+    done = f"{rounds * CALLERS} parallel refreshes over {most} processes that were there: {rounds} rotated"
+    counted(f"{done}, {rounds * CALLERS} with the same successor, {refused} after a retry")
 
 
 def the_authorizer(stack):
@@ -193,6 +254,25 @@ def the_authorizer(stack):
         answered(stack.guarded(token), 401, f"a guarded route with {what}")
     answered(stack.guarded(other["access_token"]), 403, "a guarded route with a token for another audience")
     counted(f"{3 + len(unknown)} requests to a route of another stack: 1 answered 200, {1 + len(unknown)} 401, 1 403")
+
+
+def what_alarms_are_about_is_written(stack):
+    """The functions' log lines hold the metrics that alarms are about, with the dimensions that the alarms name."""
+    password = stack.user("mary")
+    replaced = answered(stack.password_grant("mary", password), 200, "a password grant").json()["refresh_token"]
+    token = replaced
+    for _ in range(2):
+        token = answered(stack.refresh(token), 200, "a refresh").json()["refresh_token"]
+    answered(stack.refresh(replaced), 400, "a replay")
+    wanted = [
+        ("Token", "gatemint_replays_total", {"function": stack.names["Token"]}),
+        # Of when the authorizer's rights were taken away.
+        ("Authorizer", "gatemint_authorizations_total", {"function": stack.names["Authorizer"], "outcome": "unavailable"}),
+    ]
+    for logical, metric, dimensions in wanted:
+        written = [found for name, found in stack.metrics(logical) if name == metric]
+        check(dimensions in written, f"{metric} is not written with {dimensions}, but with {written[:3]}")
+    counted(f"{len(wanted)} metrics in the functions' logs, with the dimensions of the alarms about them")
 
 
 class Load:
@@ -259,10 +339,10 @@ def a_rotation_under_load(stack, finish_rotation):
         finish_rotation()
         load.wait_for(3)
         # Processes that start now meet both keys; those that go on have the old one in memory.
-        before = len(stack.processes("token"))
+        before = len(stack.processes("Token"))
         verdicts = stack.at_once([urlencode({"token": load.old, **stack.judge})] * 32, "/oauth2/introspect")
         check(all(status == 200 and json.loads(body)["active"] for status, body in verdicts), f"an old token stands everywhere: {verdicts}")
-        started = len(stack.processes("token")) - before
+        started = len(stack.processes("Token")) - before
         check(started > 0, "no process started while the load went on")
         load.wait_for(3)
     check(not load.failures, f"verifications failed during a rotation: {load.failures[:3]}")

@@ -18,17 +18,16 @@ logging.disable(logging.WARNING)  # the transform counts what it does, and compl
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the transform asks for one; nothing is called
 
 # The table of functions and rights: kinds of rows (of partition keys: what stands before the `#`) and secrets. Kinds that no
-# code has yet are in it too; a role gets those that exist.
-ALL_KINDS = "account session client throttle gate sa perm site fresh names meta".split()
+# code has yet are in it too; a role gets those that exist. tests/strangers/stack_rights.py shows that each is needed.
 TABLE = {
     "token": {
-        "write": "account session client throttle gate fresh",
-        "read": "sa perm site keys",
+        "write": "account session throttle gate fresh",
+        "read": "client sa perm site keys",
         "secrets": {"SigningSecret": "read", "RefreshSecret": "read"},
     },
     "discovery": {"write": "", "read": "keys", "secrets": {}},
     # It mints nothing yet. With the first route that does, it reads the signing secret.
-    "admin": {"write": " ".join(ALL_KINDS), "read": "keys", "secrets": {}},
+    "admin": {"write": "account session client gate sa perm site fresh names", "read": "keys", "secrets": {}},
     "authorizer": {"write": "", "read": "account session client gate sa perm site fresh keys", "secrets": {}},
     "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
 }
@@ -37,9 +36,32 @@ WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
 WRITES_SECRET = {"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# How long each may take, in seconds: less than who asks it waits.
+TIMEOUTS = {"token": 25, "discovery": 25, "admin": 25, "authorizer": 10, "rotate-keys": 60}
+# The logs that say who did what.
+AUDITED = {"token", "admin", "rotate-keys"}
 
-# The dimensions of the metrics that alarms are about: they have to be the written ones exactly.
-WRITTEN = [{"function": "token"}, {"function": "authorizer", "outcome": "unavailable"}]
+# The dimensions of the metrics that alarms are about: they have to be the written ones exactly. `function` is the deployed
+# function's name.
+WRITTEN = [{"function": {"Ref": "Token"}}, {"function": {"Ref": "Authorizer"}, "outcome": "unavailable"}]
+# What Lambda counts by itself.
+COUNTED = [("Throttles", "Token"), ("Throttles", "Authorizer"), ("Errors", "RotateKeys")]
+
+# Who may call a function, and about what: nobody else's API, and nobody else's secret.
+OF_THE_API = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/"
+PERMISSIONS = {
+    **{name: {"Principal": "apigateway.amazonaws.com", "SourceArn": {"Fn::Sub": f"{OF_THE_API}*"}} for name in ("Token", "Discovery", "Admin")},
+    "Authorizer": {"Principal": "apigateway.amazonaws.com", "SourceArn": {"Fn::Sub": OF_THE_API + "authorizers/${ApiAuthorizer}"}},
+    "RotateKeys": {
+        "Principal": "secretsmanager.amazonaws.com",
+        "SourceArn": {"Ref": "SigningSecret"},
+        "SourceAccount": {"Ref": "AWS::AccountId"},
+    },
+}
+
+# The piece of the stack's id that names hold, and what a vault calls the two secrets.
+BIRTH = {"Fn::Select": [0, {"Fn::Split": ["-", {"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}]}]}
+VAULT = "${AWS::StackName}-${Birth}"
 
 # Which function serves a path, the first line that fits.
 OWNERS = [
@@ -56,6 +78,7 @@ def source(*parts):
 # What the code knows: kinds of rows, settings, metrics, routes.
 KINDS = {kind for file in ROOT.glob("src/domain/**/*.rs") for kind in re.findall(r'"([a-z]+)#', file.read_text())}
 SETTINGS = set(re.findall(r'"(GATEMINT_[A-Z_]+)"', source("settings.rs")))
+SIGNING, REFRESH = (re.search(r'const SECRET: .* = "(.+)";', source("domain", *place))[1] for place in (("key", "set.rs"), ("session", "peppers.rs")))
 METRICS = set(re.findall(r'"(gatemint_[a-z_]+)"', source("metric.rs")))
 ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"]
 
@@ -124,8 +147,10 @@ def problems(template):
         yield f"the functions are {sorted(names)} ({len(functions)})"
         return
     yield from rights(names, functions, of)
-    yield from functions_as_promised(functions, resources)
+    yield from functions_as_promised(names, functions, resources)
     yield from state_as_promised(whole, of)
+    yield from names_agree(template)
+    yield from alarms_as_promised(whole, of)
     yield from api_as_promised(names, of)
     yield from nothing_said(whole, of)
 
@@ -174,7 +199,9 @@ def judged(function, logical, statement, kinds, secrets):
             yield f"{sid}: it is about {resource}"
         condition = statement.get("Condition") or {}
         keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
-        if list(condition) != ["ForAllValues:StringLike"] or not keys or not all(re.fullmatch(r"[a-z]+#\*", key) for key in keys):
+        # ForAllValues alone is true of a request without keys.
+        promised = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}, "Null": {"dynamodb:LeadingKeys": "false"}}
+        if condition != promised or not keys or not all(re.fullmatch(r"[a-z]+#\*", key) for key in keys):
             yield f"{sid}: its condition is {condition}"
         if kinds[how]:
             yield f"{sid}: a second statement that may {how}, though the keys of a request are judged together"
@@ -192,9 +219,10 @@ def judged(function, logical, statement, kinds, secrets):
         yield f"{sid}: actions that nobody needs: {sorted(actions - READS - WRITES - READS_SECRET - WRITES_SECRET - LOGS)}"
 
 
-def functions_as_promised(functions, resources):
-    for name, properties in functions.items():
-        if properties["Runtime"] != "provided.al2023" or properties["Handler"] != "bootstrap" or properties["Timeout"] > 29:
+def functions_as_promised(names, functions, resources):
+    for function, name in names.items():
+        properties = functions[name]
+        if (properties["Runtime"], properties["Handler"], properties["Timeout"]) != ("provided.al2023", "bootstrap", TIMEOUTS[function]):
             yield f"{name}: runtime, handler or timeout"
         if resources[name]["Metadata"] != {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": "gatemint-lambda"}}:
             yield f"{name}: it is built otherwise than the others, so SAM builds twice"
@@ -204,6 +232,9 @@ def functions_as_promised(functions, resources):
         log = f"{name}Log"
         if properties["LoggingConfig"] != {"LogGroup": {"Ref": log}} or "RetentionInDays" not in resources[log]["Properties"]:
             yield f"{name}: its log lines are kept for ever, or elsewhere"
+        kept = ("RetainExceptOnCreate", "Retain") if function in AUDITED else ("Delete", "Delete")
+        if (resources[log].get("DeletionPolicy"), resources[log].get("UpdateReplacePolicy")) != kept:
+            yield f"{log}: what happens to it when the stack is deleted"
 
 
 def state_as_promised(whole, of):
@@ -217,7 +248,7 @@ def state_as_promised(whole, of):
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
-        "SSESpecification": {"SSEEnabled": True},
+        "SSESpecification": None,  # a key in KMS, of which each use is charged; without it DynamoDB encrypts with its own
     }
     for key, value in promised.items():
         if table.get(key) != value:
@@ -228,29 +259,66 @@ def state_as_promised(whole, of):
     generated = {"SecretStringTemplate": '{"v":1,"id":1}', "GenerateStringKey": "secret", "PasswordLength": 64, "ExcludePunctuation": True}
     if signing.get("SecretString") != '{"gatemint":"empty"}' or refresh.get("GenerateSecretString") != generated:
         yield "the secrets begin otherwise, or changed: CloudFormation would write that over living keys"
-    rotations = list(of("AWS::SecretsManager::RotationSchedule").values())
+    rotations = [one for one in resources.values() if one["Type"] == "AWS::SecretsManager::RotationSchedule"]
     expected = {
-        "SecretId": {"Ref": "SigningSecret"},
-        "RotationLambdaARN": {"Fn::GetAtt": ["RotateKeys", "Arn"]},
-        "RotationRules": {"AutomaticallyAfterDays": 30},
-        "RotateImmediatelyOnUpdate": True,
+        "Type": "AWS::SecretsManager::RotationSchedule",
+        # It calls the function at once, which needs its rights, and Secrets Manager the right to call it.
+        "DependsOn": ["RotateKeysPermission", "RotateKeysRole"],
+        "Properties": {
+            "SecretId": {"Ref": "SigningSecret"},
+            "RotationLambdaARN": {"Fn::GetAtt": ["RotateKeys", "Arn"]},
+            "RotationRules": {"AutomaticallyAfterDays": 30},
+            "RotateImmediatelyOnUpdate": True,
+        },
     }
     if rotations != [expected]:
         yield f"the rotations are {rotations}"
-    metrics = 0
-    for name, alarm in of("AWS::CloudWatch::Alarm").items():
-        if resources[name].get("Condition") != "HasAlarms":
-            yield f"{name} costs money unasked"
-        if alarm["Namespace"] == "gatemint":
-            metrics += 1
-            dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
-            if alarm["MetricName"] not in METRICS or dimensions not in WRITTEN:
-                yield f"{name}: nobody writes that metric with {dimensions}"
-    if not metrics or whole["Parameters"]["Alarms"]["Default"] != "off":
-        yield "the alarms are on by default, or know nothing of replays"
     if whole["Parameters"]["TokenReservedConcurrency"]["Default"] != "" or whole["Parameters"]["Architecture"]["Default"] != "arm64":
         yield "the defaults of reserved concurrency and architecture"
     yield from (f"the parameter {name} is not described" for name, one in whole["Parameters"].items() if len(one.get("Description", "")) < 20)
+
+
+def births(value):
+    """Every `Birth` that a Sub is given, wherever it is."""
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        yield from births(inner)
+    if isinstance(value, dict) and "Birth" in value:
+        yield value["Birth"]
+
+
+def names_agree(template):
+    """The functions' vault, the secrets' names and the settings that operators paste are about the same two secrets."""
+    if list(births(template)) != [BIRTH] * 4:
+        yield f"the names hold different pieces of the stack's id: {list(births(template))}"
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    named = {
+        "the functions' vault": (variables["GATEMINT_VAULT"], f"secretsmanager:{VAULT}"),
+        "SigningSecret": (template["Resources"]["SigningSecret"]["Properties"].get("Name"), f"{VAULT}/{SIGNING}"),
+        "RefreshSecret": (template["Resources"]["RefreshSecret"]["Properties"].get("Name"), f"{VAULT}/{REFRESH}"),
+    }
+    for what, (name, text) in named.items():
+        if name != {"Fn::Sub": [text, {"Birth": BIRTH}]}:
+            yield f"{what} has another name than where it is looked for: {name}"
+    if f" GATEMINT_VAULT=secretsmanager:{VAULT} " not in template["Outputs"]["Settings"]["Value"]["Fn::Sub"][0]:
+        yield "operators are told another name than where the secrets are"
+
+
+def alarms_as_promised(whole, of):
+    written, counted_ = [], []
+    for name, alarm in of("AWS::CloudWatch::Alarm").items():
+        if whole["Resources"][name].get("Condition") != "HasAlarms":
+            yield f"{name} costs money unasked"
+        dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+        if alarm["Namespace"] == "gatemint":
+            written.append(dimensions)
+            if alarm["MetricName"] not in METRICS or dimensions not in WRITTEN:
+                yield f"{name}: nobody writes that metric with {dimensions}"
+        elif alarm["Namespace"] == "AWS/Lambda":
+            counted_.append((alarm["MetricName"], dimensions.get("FunctionName", {}).get("Ref")))
+    if sorted(counted_) != sorted(COUNTED) or len(written) != len(WRITTEN) or whole["Parameters"]["Alarms"]["Default"] != "off":
+        yield f"the alarms are on by default, or others than promised: {counted_}, {written}"
+    if "gatemint key rotate" not in of("AWS::CloudWatch::Alarm").get("RotationFailedAlarm", {}).get("AlarmDescription", ""):
+        yield "the alarm about rotations does not say what to do"
 
 
 def leads_to(routes, method, path):
@@ -284,16 +352,17 @@ def api_as_promised(names, of):
             yield f"the route {name}"
         routes[route["RouteKey"]] = integration[0]
     to = {}
-    permitted = {list(references(one["FunctionName"]))[0]: one for one in of("AWS::Lambda::Permission").values()}
+    permissions = of("AWS::Lambda::Permission").values()
+    permitted = {list(references(one["FunctionName"]))[0]: one for one in permissions}
     for name, one in of("AWS::ApiGatewayV2::Integration").items():
         to[name] = list(references(one["IntegrationUri"]))[0]
-        if one["PayloadFormatVersion"] != "2.0" or permitted.get(to[name], {}).get("Principal") != "apigateway.amazonaws.com":
-            yield f"the integration {name}: not payload 2.0, or not permitted"
+        if one["PayloadFormatVersion"] != "2.0":
+            yield f"the integration {name}: not payload 2.0"
+    if sorted(permitted) != sorted(PERMISSIONS) or len(permissions) != len(PERMISSIONS):
+        yield f"not permitted, or twice: {sorted(permitted)} ({len(permissions)})"
     for name, one in permitted.items():
-        if one["Action"] != "lambda:InvokeFunction" or "SourceArn" not in one:
-            yield f"{name}: anybody's API or secret may call it"
-    if permitted[names["rotate-keys"]]["Principal"] != "secretsmanager.amazonaws.com":
-        yield "Secrets Manager may not call rotate-keys, or others may"
+        if one != {"Action": "lambda:InvokeFunction", "FunctionName": {"Ref": name}, **PERMISSIONS.get(name, {})}:
+            yield f"{name}: others may call it, or who should may not: {one}"
     for path, methods in ROUTES.items():
         concrete = re.sub(r"\{[^}]+\}", "x", path)
         owner = next((function for pattern, function in OWNERS if re.fullmatch(pattern, concrete)), None)
@@ -341,6 +410,8 @@ DAMAGES = [
     ("about", lambda t: statement(t, "RotateKeys", "WriteSigningSecret").update(Resource=[{"Fn::Sub": "arn:x:${AWS::StackName}*"}])),
     ("condition", lambda t: statement(t, "Token", "WriteRows").pop("Condition")),
     ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"]["ForAllValues:StringLike"].update({"dynamodb:LeadingKeys": ["*"]})),
+    ("condition", lambda t: statement(t, "Discovery", "ReadRows")["Condition"].pop("Null")),
+    ("condition", lambda t: statement(t, "Admin", "WriteRows")["Condition"]["Null"].update({"dynamodb:LeadingKeys": "true"})),
     ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"].update({"Bool": {"aws:SecureTransport": "true"}})),
     ("kinds", lambda t: statement(t, "Token", "WriteRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].append("keys#*")),
     ("kinds", lambda t: statement(t, "Authorizer", "ReadRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].remove("session#*")),
@@ -355,20 +426,50 @@ DAMAGES = [
     ("take its role", lambda t: properties(t, "TokenRole")["AssumeRolePolicyDocument"]["Statement"][0].update(Principal={"AWS": "*"})),
     ("roles and policies", lambda t: t["Resources"].update(More={"Type": "AWS::IAM::Policy", "Properties": {}})),
     ("timeout", lambda t: properties(t, "Token").update(Timeout=60)),
+    ("timeout", lambda t: properties(t, "Authorizer").pop("Timeout")),
+    ("timeout", lambda t: properties(t, "RotateKeys").update(Timeout=25)),
+    ("timeout", lambda t: t["Globals"]["Function"].update(Timeout=29)),
     ("settings", lambda t: properties(t, "Token")["Environment"]["Variables"].update(GATEMINT_STOER="x")),
     ("log lines", lambda t: properties(t, "TokenLog").pop("RetentionInDays")),
     ("outlive", lambda t: t["Resources"]["Table"].pop("DeletionPolicy")),
+    ("deleted", lambda t: t["Resources"]["TokenLog"].update(DeletionPolicy="Delete")),
+    ("deleted", lambda t: t["Resources"]["AdminLog"].pop("DeletionPolicy")),
+    ("deleted", lambda t: t["Resources"]["RotateKeysLog"].update(UpdateReplacePolicy="Delete")),
+    ("SSESpecification", lambda t: properties(t, "Table").update(SSESpecification={"SSEEnabled": True})),
     ("TimeToLive", lambda t: properties(t, "Table")["TimeToLiveSpecification"].update(AttributeName="ttl")),
     ("secrets begin", lambda t: properties(t, "SigningSecret").update(SecretString="{}")),
     ("rotations", lambda t: properties(t, "SigningRotation")["RotationRules"].update(AutomaticallyAfterDays=31)),
+    ("rotations", lambda t: t["Resources"]["SigningRotation"].pop("DependsOn")),
+    ("rotations", lambda t: t["Resources"]["SigningRotation"]["DependsOn"].remove("RotateKeysRole")),
+    ("rotations", lambda t: t["Resources"]["SigningRotation"]["DependsOn"].remove("RotateKeysPermission")),
+    ("different pieces", lambda t: birth_of(t["Globals"]["Function"]["Environment"]["Variables"]["GATEMINT_VAULT"], 1)),
+    ("different pieces", lambda t: birth_of(properties(t, "SigningSecret")["Name"], 1)),
+    ("different pieces", lambda t: birth_of(properties(t, "RefreshSecret")["Name"], 1)),
+    ("different pieces", lambda t: birth_of(t["Outputs"]["Settings"]["Value"], 1)),
+    ("another name", lambda t: properties(t, "SigningSecret")["Name"]["Fn::Sub"].__setitem__(0, "${AWS::StackName}-${Birth}/keys/gatemint-secret")),
+    ("another name", lambda t: properties(t, "RefreshSecret").update(Name="refresh")),
+    ("another name", lambda t: t["Globals"]["Function"]["Environment"]["Variables"].update(GATEMINT_VAULT="secretsmanager:gatemint")),
+    ("told another name", lambda t: t["Outputs"]["Settings"]["Value"]["Fn::Sub"].__setitem__(0, "export GATEMINT_VAULT=secretsmanager:${AWS::StackName} ")),
     ("unasked", lambda t: t["Resources"]["ReplayDetectedAlarm"].pop("Condition")),
     ("metric", lambda t: properties(t, "ReplayDetectedAlarm").update(MetricName="gatemint_replays")),
+    ("metric", lambda t: properties(t, "ReplayDetectedAlarm")["Dimensions"][0].update(Value="token")),
+    ("metric", lambda t: properties(t, "AuthorizerUnavailableAlarm")["Dimensions"][0].update(Value="authorizer")),
+    ("than promised", lambda t: t["Resources"].pop("AuthorizerThrottledAlarm")),
+    ("than promised", lambda t: properties(t, "RotationFailedAlarm")["Dimensions"][0].update(Value={"Ref": "Token"})),
+    ("what to do", lambda t: properties(t, "RotationFailedAlarm").update(AlarmDescription="gatemint: a rotation failed")),
     ("body", lambda t: properties(t, "Api").update(CorsConfiguration={"AllowOrigins": ["*"]})),
     ("access log", lambda t: properties(t, "Stage")["AccessLogSettings"].update(Format='{"path":"$context.path"}')),
     ("leads to", lambda t: properties(t, "OwnPasswordRoute").update(RouteKey="POST /v1/me/password")),
     ("leads to", lambda t: t["Resources"].pop("CertsRoute")),
     ("404", lambda t: t["Resources"].pop("OtherRoute")),
-    ("anybody", lambda t: properties(t, "TokenPermission").pop("SourceArn")),
+    ("may call", lambda t: properties(t, "TokenPermission").pop("SourceArn")),
+    ("may call", lambda t: properties(t, "DiscoveryPermission").update(Principal="*")),
+    ("may call", lambda t: properties(t, "AdminPermission").update(SourceArn={"Fn::Sub": "arn:${AWS::Partition}:execute-api:*:*:*"})),
+    ("may call", lambda t: properties(t, "AuthorizerPermission").update(SourceArn={"Fn::Sub": OF_THE_API + "*"})),
+    ("may call", lambda t: properties(t, "RotateKeysPermission").pop("SourceAccount")),
+    ("may call", lambda t: properties(t, "RotateKeysPermission").update(SourceArn={"Ref": "RefreshSecret"})),
+    ("may call", lambda t: properties(t, "RotateKeysPermission").update(Principal="apigateway.amazonaws.com")),
+    ("twice", lambda t: t["Resources"].update(More=copy.deepcopy(t["Resources"]["TokenPermission"]))),
     ("not permitted", lambda t: t["Resources"].pop("AdminPermission")),
     ("kept", lambda t: properties(t, "ApiAuthorizer").update(AuthorizerResultTtlInSeconds=300)),
     ("told", lambda t: t["Outputs"]["Url"].update(Value={"Fn::Sub": "{{resolve:secretsmanager:${SigningSecret}}}"})),
@@ -379,6 +480,11 @@ DAMAGES = [
 
 def policy_of(template, function):
     return properties(template, f"{function}Role")["Policies"][0]["PolicyDocument"]["Statement"]
+
+
+def birth_of(name, piece):
+    """Has a name hold another piece of the stack's id."""
+    name["Fn::Sub"][1]["Birth"] = {"Fn::Select": [piece, BIRTH["Fn::Select"][1]]}
 
 
 def main():
