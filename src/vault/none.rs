@@ -27,6 +27,10 @@ impl Vault for NoVault {
         none()
     }
 
+    async fn unstage(&self, _: &str, _: &str) -> Result<(), VaultError> {
+        none()
+    }
+
     async fn staged(&self, _: &str) -> Result<Option<SecretVersion>, VaultError> {
         none()
     }

@@ -94,9 +94,10 @@ async fn rotate_once(service: &Service, pace: Pace, actor: &str) -> Result<Rotat
 /// # Errors
 /// `Unavailable`.
 pub async fn rotate_if_due(service: &Service, actor: &str) -> Result<Option<Rotated>, Refusal> {
+    let current = current(service).await?;
+    must_belong_together(service, service.now(), &current).await?;
     // What a rotation that was cut off has left in the public row, or not yet put there.
     change_row(service, service.now(), Listing::WhatTheVaultHolds).await?;
-    let current = current(service).await?;
     let policy = &service.policy;
     let due = |document: KeyDocument| document.is_due(service.now(), policy.key_rotate_every, policy.signing_alg);
     if !held(&current)?.is_none_or(due) {
@@ -129,6 +130,9 @@ pub async fn create(service: &Service, now: Timestamp, request_id: &str, pace: P
             return Err(superseded());
         }
         return Ok(before);
+    }
+    if pace == Pace::Announced {
+        must_belong_together(service, now, &current).await?;
     }
     let wanted = service.policy.signing_alg;
     let next = match (held, pace) {
@@ -360,6 +364,30 @@ async fn change_row(service: &Service, now: Timestamp, listing: Listing<'_>) -> 
         }
     }
     Err(Refusal::unavailable("keys#jwks kept changing during a rotation"))
+}
+
+/// Refuses a store and a vault of two services, which mistaken settings bring together: the keys of one would take the
+/// place of the other's, and all that those signed would be refused. An emergency, which asks for that, does not come here.
+async fn must_belong_together(service: &Service, now: Timestamp, current: &SecretVersion) -> Result<(), Refusal> {
+    let listed: Vec<_> = match public_row(service, now).await? {
+        Some(row) => row.record.keys.into_iter().filter(|key| key.times.judges(now)).collect(),
+        None => vec![],
+    };
+    let unfilled = is_unfilled(current.value.expose());
+    if listed.is_empty() && unfilled {
+        return Ok(());
+    }
+    // A first rotation that was cut off has listed what is still staged.
+    let staged = service.vault.staged(KeySet::SECRET).await?;
+    let versions = staged.iter().chain((!unfilled).then_some(current));
+    let is_listed = |set: KeySet| set.public().keys.iter().any(|key| holds(&listed, &key.kid));
+    if versions.into_iter().any(|version| key_set(version).is_ok_and(is_listed)) {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "the store lists no key that the vault holds: one of the two is another service's, or was lost. Check \
+         GATEMINT_STORE and GATEMINT_VAULT; if they are right, `key rotate --now` begins anew, and all that was signed dies",
+    ))
 }
 
 /// Whether a staged version can still be promoted.
