@@ -128,6 +128,10 @@ async fn list(service: &Service, global: &Global) -> Result<(), CliError> {
     let ring = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
     let refresh = ring.all().iter().map(|pepper| PepperView::of(pepper, ring.state(pepper, now))).collect();
     let view = KeysView { signing, refresh };
+    // What is listed is in the store; whether anything can sign with it, the vault knows.
+    if let Err(refusal) = service.ready(true).await {
+        output::aside(&format!("WARNING: no token can be signed now: {}", refusal.cause()));
+    }
     if global.json {
         return output::json(&view);
     }

@@ -190,6 +190,10 @@ async fn the_command_fills_empty_secrets_and_says_so() {
         ),
     ] {
         vault.put(name, gatemint::domain::Secret::new(EMPTY.into())).await.unwrap();
+        if name == KeySet::SECRET {
+            let shown = operator(&data, &["key", "list"]);
+            assert!(shown.status.success() && String::from_utf8_lossy(&shown.stderr).contains("WARNING: no token"));
+        }
         assert_eq!(operator(&data, arguments).status.success(), arguments == fills);
         vault.put(name, gatemint::domain::Secret::new(EMPTY.into())).await.unwrap();
         let output = operator(&data, fills);
