@@ -132,7 +132,7 @@ const AREAS: &[Area] = &[
     Area { files: "src/store/sqlite", may_name: &["clock", "entropy", "store"], may_use: &["rusqlite"] },
     Area {
         files: "src/store/dynamodb",
-        may_name: &["clock", "entropy", "store", "words"],
+        may_name: &["clock", "entropy", "metric", "store", "words"],
         may_use: &["aws_config", "aws_sdk_*", "aws_smithy_*"],
     },
     Area { files: "src/store", may_name: &["clock", "entropy", "metric", "store"], may_use: &[] },
