@@ -152,10 +152,12 @@ async fn every_operation_has_a_sample_event() {
         let file = step["event"].as_str().unwrap();
         let event: Value =
             serde_json::from_str(&fs::read_to_string(root().join("events").join(file)).unwrap()).unwrap();
+        // Those of other kinds, an authorizer's or a rotation's, are answered without a status.
+        let Some(status) = step["status"].as_u64() else { continue };
         let method = event["requestContext"]["http"]["method"].as_str().unwrap().to_owned();
         let path = event["rawPath"].as_str().unwrap();
         let found = operations.iter().find(|(pattern, methods)| matches(pattern, path) && methods.contains(&method));
-        if step["status"].as_u64().unwrap() < 400 {
+        if status < 400 {
             let (pattern, _) = found.unwrap_or_else(|| panic!("{file}: {method} {path} is in no document"));
             seen.insert((pattern.clone(), method));
         }

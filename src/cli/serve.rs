@@ -11,7 +11,10 @@ use std::{
 };
 
 use clap::Args;
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{
     CliError, keys,
@@ -98,6 +101,8 @@ impl Serve {
                 ))
             })?;
         }
+        // Before anybody is told that it runs: from then on it may be asked to stop.
+        let stop = StopSignals::listen()?;
         greet(&service, address, &here, &place, first_password.as_deref());
         if let Some(metrics) = &metrics {
             greet_metrics(metrics.address);
@@ -109,7 +114,8 @@ impl Serve {
         // In Secrets Manager's keys a function of their own takes turns.
         let rotation = place.is_on_one_machine().then(|| tokio::spawn(keys::keep_rotating(service.clone())));
         let router = http::router(service, Function::Http, &options);
-        let answered = answer((listener, router, Limits::usual().behind(settings.trusted_proxies)), metrics).await;
+        let limits = Limits::usual().behind(settings.trusted_proxies);
+        let answered = answer((listener, router, limits), metrics, stop).await;
         if let Some(rotation) = rotation {
             rotation.abort();
         }
@@ -117,11 +123,30 @@ impl Serve {
     }
 }
 
+/// What asks the service to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From here on the signals do not end the process by themselves.
+    fn listen() -> Result<Self, CliError> {
+        let failed = |error: std::io::Error| CliError::Failed(error.to_string());
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+}
+
 /// Answers until SIGTERM or SIGINT, then finishes what is under way.
-async fn answer(service: (TcpListener, axum::Router, Limits), metrics: Option<Metrics>) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::Failed(error.to_string());
-    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(failed)?;
+async fn answer(
+    service: (TcpListener, axum::Router, Limits),
+    metrics: Option<Metrics>,
+    stop: StopSignals,
+) -> Result<(), CliError> {
+    let StopSignals { mut terminate, mut interrupt } = stop;
     let (asked, was_asked) = tokio::sync::watch::channel(false);
     let signals = async move {
         tokio::select! {
