@@ -181,7 +181,7 @@ const KEY_KINDS: &[&str] = &[
 const TOP_LEVEL: &[&str] =
     &["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "events", "src", "template.yaml", "tests"];
 /// Beside them names that begin with a dot; these have to be there.
-const TOP_LEVEL_DOTS: &[&str] = &[".ci", ".gitignore"];
+const TOP_LEVEL_DOTS: &[&str] = &[".cargo", ".ci", ".gitignore"];
 
 const LONGEST_FILE: usize = 800;
 
