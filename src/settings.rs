@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::key::Algorithm;
+use crate::domain::{Policy, key::Algorithm};
 
 /// Where the state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,12 @@ pub struct Settings {
     pub offline_idle: Duration,
     /// `GATEMINT_REUSE_WINDOW`
     pub reuse_window: Duration,
+    /// `GATEMINT_GATE_MAX_LIFE`
+    pub gate_max_life: Duration,
+    /// `GATEMINT_KEY_SETS`
+    pub key_sets: Vec<String>,
+    /// `GATEMINT_LINK_TARGET`
+    pub link_target: String,
     /// `GATEMINT_SIGNING_ALG`; none keeps what the newest key has
     pub signing_alg: Option<Algorithm>,
     /// `GATEMINT_KEY_ROTATE_EVERY`
@@ -123,15 +129,18 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 26] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
     "GATEMINT_FUNCTION",
+    "GATEMINT_GATE_MAX_LIFE",
     "GATEMINT_HASH_THREADS",
     "GATEMINT_ISSUER",
     "GATEMINT_KEY_PUBLISH_AHEAD",
     "GATEMINT_KEY_ROTATE_EVERY",
+    "GATEMINT_KEY_SETS",
+    "GATEMINT_LINK_TARGET",
     "GATEMINT_LISTEN",
     "GATEMINT_LOG",
     "GATEMINT_LOG_FORMAT",
@@ -267,6 +276,28 @@ impl Settings {
                 MINUTE,
                 "0s to 60s, e.g. 30s",
             ),
+            gate_max_life: reader.duration(
+                "GATEMINT_GATE_MAX_LIFE",
+                DAY,
+                SECOND,
+                31 * DAY,
+                "1s to 31d, e.g. 24h (what a gate token's duration may be at most)",
+            ),
+            key_sets: reader
+                .read("GATEMINT_KEY_SETS", "1 to 16 names joined by commas, e.g. gatemint-jwt-secret", |text| {
+                    let names: Vec<String> = text.split(',').map(str::to_owned).collect();
+                    let sound = names.len() <= 16
+                        && names.iter().all(|name| crate::domain::ids::Name::parse(name, "key set").is_ok());
+                    sound.then_some(names)
+                })
+                .unwrap_or_else(|| vec![Policy::KEY_SET.to_owned()]),
+            link_target: reader
+                .read(
+                    "GATEMINT_LINK_TARGET",
+                    "a path that may hold {namespace} and {name}, e.g. /console.html?vm={namespace}/{name}",
+                    |text| is_link_target(text).then(|| text.to_owned()),
+                )
+                .unwrap_or_else(|| Policy::LINK_TARGET.to_owned()),
             signing_alg: reader.read("GATEMINT_SIGNING_ALG", "ES256, RS256 or EdDSA", Algorithm::parse),
             key_rotate_every: reader.duration(
                 "GATEMINT_KEY_ROTATE_EVERY",
@@ -374,6 +405,16 @@ fn parse_duration(text: &str) -> Option<Duration> {
         return None;
     }
     number.parse::<u64>().ok()?.checked_mul(unit).map(Duration::from_secs)
+}
+
+/// A path on this host, with a query string or not, whose only placeholders are the two.
+fn is_link_target(text: &str) -> bool {
+    let rest = text.replace("{namespace}", "").replace("{name}", "");
+    text.len() <= 1024
+        && text.starts_with('/')
+        && !text.starts_with("//")
+        && !text.starts_with("/{")
+        && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\{}<>\"`^|#".contains(&byte))
 }
 
 /// RFC 8414 §2: a URL with a host, without query and fragment.

@@ -306,7 +306,10 @@ impl Backends {
             key_rotate_every: settings.key_rotate_every,
             key_publish_ahead: settings.key_publish_ahead,
             password: PasswordPolicy { min_bytes: settings.password_min },
-            organisation: settings.organisation.clone(),
+            gate_max_life: settings.gate_max_life,
+        key_sets: settings.key_sets.clone(),
+        link_target: settings.link_target.clone(),
+        organisation: settings.organisation.clone(),
             ..Policy::new(issuer)
         };
         let mut service = Service::new(

@@ -22,6 +22,12 @@ pub struct Policy {
     pub offline_idle: Duration,
     /// Up to what age a refresh that is tried again gets the same successor (0 to 60 s).
     pub reuse_window: Duration,
+    /// How long a gate token may live (1 s to 31 days).
+    pub gate_max_life: Duration,
+    /// What a gate token's `secret-name` may be. The names are the original's; one key set signs for all of them.
+    pub key_sets: Vec<String>,
+    /// Where a signed link leads that says which machine's console it is for; `{namespace}` and `{name}` are filled in.
+    pub link_target: String,
     /// What the next key signs with; none keeps the algorithm of the newest key.
     pub signing_alg: Option<Algorithm>,
     /// How old the newest signing key grows before the next is made (longer than `key_publish_ahead`, to 365 days).
@@ -35,6 +41,13 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The one name of a key set, unless the operator says otherwise.
+    pub const KEY_SET: &'static str = "gatemint-jwt-secret";
+
+    /// Where a signed link leads, unless the operator says otherwise: the page of a virtual machine's screen.
+    pub const LINK_TARGET: &'static str =
+        "/noVNC/vnc_lite.html?path=k8s/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{name}/vnc";
+
     /// The defaults, for an issuer.
     pub fn new(issuer: impl Into<String>) -> Self {
         Self {
@@ -44,6 +57,9 @@ impl Policy {
             refresh_max: 30 * DAY,
             offline_idle: 30 * DAY,
             reuse_window: Duration::from_secs(30),
+            gate_max_life: DAY,
+            key_sets: vec![Self::KEY_SET.to_owned()],
+            link_target: Self::LINK_TARGET.to_owned(),
             signing_alg: None,
             key_rotate_every: 30 * DAY,
             key_publish_ahead: DAY,

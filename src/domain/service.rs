@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Policy, Refusal, Secret,
     account::Hashing,
     ids::Name,
-    key::{Keys, jwt},
+    key::{
+        Keys,
+        jwt::{self, BadToken, Unverified},
+    },
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -108,6 +111,25 @@ impl Service {
             .signer(now, &published)
             .ok_or_else(|| Refusal::unavailable("no key signs at this moment that keys#jwks lists"))?;
         key.sign(kind, claims).map_err(Refusal::unavailable)
+    }
+
+    /// Judges signature and kind of a token that somebody presents, and reads its claims: with the public keys in memory
+    /// nothing is read. Issuer, audience and time are the claims' own to judge.
+    ///
+    /// # Errors
+    /// `Unavailable`: no key could be read. Inside: why the token is not good.
+    pub async fn judge<C: DeserializeOwned>(
+        &self,
+        now: Timestamp,
+        token: &Secret<String>,
+        kind: jwt::Kind,
+    ) -> Result<Result<C, BadToken>, Refusal> {
+        let unverified = match Unverified::parse(token.expose()) {
+            Ok(unverified) => unverified,
+            Err(why) => return Ok(Err(why)),
+        };
+        let key = self.keys.judging(now, self.entropy.as_ref(), self.store.as_ref(), unverified.kid()).await?;
+        Ok(key.ok_or(BadToken::UnknownKey).and_then(|key| unverified.verify(&key, kind)))
     }
 
     /// Reads what requests will need into memory: the public keys, and with `vault`, at the same time, the private keys and

@@ -5,6 +5,9 @@
 mod body;
 mod described;
 mod docs;
+pub(crate) mod forward_auth;
+mod kube_gateway;
+mod kubernetes;
 mod listening;
 mod oauth;
 mod routes;
@@ -37,6 +40,8 @@ pub enum Function {
     Token,
     /// Keys and discovery documents, health and readiness.
     Discovery,
+    /// Gate tokens and signed links, and the door for proxies.
+    Gate,
     /// The other resources under `/v1`.
     Admin,
     /// Every route: one function, one URL; also `serve`.
@@ -45,8 +50,13 @@ pub enum Function {
 
 impl Function {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 4] =
-        [(Self::Token, "token"), (Self::Discovery, "discovery"), (Self::Admin, "admin"), (Self::Http, "http")];
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Token, "token"),
+        (Self::Discovery, "discovery"),
+        (Self::Gate, "gate"),
+        (Self::Admin, "admin"),
+        (Self::Http, "http"),
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -125,6 +135,10 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         );
     }
     let mut routes = ours;
+    if function.serves(Function::Gate) {
+        // No other origin's page has any business with these.
+        routes = routes.merge(kubernetes::routes()).merge(kube_gateway::routes()).merge(forward_auth::routes());
+    }
     if function.serves(Function::Discovery) {
         // Public by nature: any page may read keys and discovery documents.
         routes = routes

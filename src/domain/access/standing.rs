@@ -1,5 +1,6 @@
 //! An access token and its record: a signature proves who minted it, the record says that it still stands.
 
+use super::{Action, Permission, Resource, allows};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -8,10 +9,10 @@ use crate::{
         client::Client,
         grant::Scope,
         ids::{AccountKey, SessionId},
-        key::jwt::{AccessClaims, BadToken, Kind, Unverified},
+        key::jwt::{AccessClaims, Kind},
         session::Session,
     },
-    store::{Row, decode},
+    store::{Item, Key, Row, decode},
 };
 
 /// A token that stands.
@@ -37,63 +38,81 @@ pub enum Holder {
     Client(Box<Client>),
 }
 
+/// An access token that somebody presents, with signature, kind, issuer and time judged; of its record nothing is known yet.
+#[derive(Debug)]
+pub struct Presented {
+    /// What it says.
+    pub claims: AccessClaims,
+    session: Option<SessionId>,
+}
+
+impl Presented {
+    /// Judges a token; nothing is read but the public keys. None if it is not good, for whatever reason.
+    ///
+    /// # Errors
+    /// `Unavailable`: it could not be judged.
+    pub async fn judge(service: &Service, now: Timestamp, token: &Secret<String>) -> Result<Option<Self>, Refusal> {
+        let judged = service
+            .judge::<AccessClaims>(now, token, Kind::Access)
+            .await?
+            .and_then(|claims| claims.check(&service.policy.issuer, now).map(|()| claims));
+        Ok(match judged {
+            Ok(claims) => Some(Self { session: SessionId::parse(&claims.sid), claims }),
+            Err(why) => {
+                tracing::debug!(reason = %why, "an access token was not accepted");
+                None
+            }
+        })
+    }
+
+    /// What must be read to go on: account, session and client, or of a client's own token the client.
+    pub fn keys(&self) -> Vec<Key> {
+        let client = Client::key_of(&self.claims.client_id);
+        match self.session {
+            Some(session) => {
+                let account = AccountKey::of(&self.claims.preferred_username);
+                vec![Account::key_of(account), Session::key_of(account, session), client]
+            }
+            None => vec![client],
+        }
+    }
+
+    /// Whose it is, by these rows, in the order of [`Presented::keys`]; none if it no longer stands.
+    ///
+    /// # Errors
+    /// A row cannot be read.
+    pub fn accept(&self, now: Timestamp, rows: Vec<Option<Item>>) -> Result<Option<Holder>, Refusal> {
+        let mut rows = rows.into_iter();
+        let claims = &self.claims;
+        if self.session.is_none() {
+            let client = decode::<Client>(rows.next().flatten())?.map(|row| row.record);
+            let client = client.filter(|client| {
+                client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id
+            });
+            return Ok(client.map(|client| Holder::Client(Box::new(client))));
+        }
+        let account: Option<Row<Account>> = decode(rows.next().flatten())?;
+        let session: Option<Row<Session>> = decode(rows.next().flatten())?;
+        let client = Client::of_row(&claims.client_id, decode(rows.next().flatten())?);
+        let (Some(account), Some(session)) = (account, session) else { return Ok(None) };
+        let stands = !session.record.is_over(now)
+            && session.record.is_upheld_by(Some(&account.record), client.as_ref())
+            && session.record.client.as_str() == claims.client_id
+            && session.record.uid.to_string() == claims.sub;
+        Ok(stands.then(|| Holder::Account { account: Box::new(account), session: Box::new(session) }))
+    }
+}
+
 /// Judges an access token: signature, kind, issuer, time, and in one round trip its record. None if it is not good,
 /// for whatever reason. The audience is for the caller of this to judge.
 ///
 /// # Errors
 /// `Unavailable`: it could not be judged.
 pub async fn standing(service: &Service, now: Timestamp, token: &Secret<String>) -> Result<Option<Standing>, Refusal> {
-    let bad = |why: BadToken| {
-        tracing::debug!(reason = %why, "an access token was not accepted");
-        Ok(None)
-    };
-    let unverified = match Unverified::parse(token.expose()) {
-        Ok(unverified) => unverified,
-        Err(why) => return bad(why),
-    };
-    let key = service.keys.judging(now, service.entropy.as_ref(), service.store.as_ref(), unverified.kid()).await?;
-    let Some(key) = key else { return bad(BadToken::UnknownKey) };
-    let judged = unverified
-        .verify::<AccessClaims>(&key, Kind::Access)
-        .and_then(|claims| claims.check(&service.policy.issuer, now).map(|()| claims));
-    let claims = match judged {
-        Ok(claims) => claims,
-        Err(why) => return bad(why),
-    };
-    let holder = match SessionId::parse(&claims.sid) {
-        Some(session) => account_of(service, now, &claims, session).await?,
-        None => client_of(service, now, &claims).await?,
-    };
-    Ok(holder.map(|holder| Standing { claims, holder }))
-}
-
-async fn account_of(
-    service: &Service,
-    now: Timestamp,
-    claims: &AccessClaims,
-    session: SessionId,
-) -> Result<Option<Holder>, Refusal> {
-    let account = AccountKey::of(&claims.preferred_username);
-    let keys = [Account::key_of(account), Session::key_of(account, session), Client::key_of(&claims.client_id)];
-    let mut rows = service.store.get(now, &keys).await?.into_iter();
-    let account: Option<Row<Account>> = decode(rows.next().flatten())?;
-    let session: Option<Row<Session>> = decode(rows.next().flatten())?;
-    let client: Option<Row<Client>> = decode(rows.next().flatten())?;
-    let client = Client::of_row(&claims.client_id, client);
-    let (Some(account), Some(session)) = (account, session) else { return Ok(None) };
-    let stands = !session.record.is_over(now)
-        && session.record.is_upheld_by(Some(&account.record), client.as_ref())
-        && session.record.client.as_str() == claims.client_id
-        && session.record.uid.to_string() == claims.sub;
-    Ok(stands.then(|| Holder::Account { account: Box::new(account), session: Box::new(session) }))
-}
-
-async fn client_of(service: &Service, now: Timestamp, claims: &AccessClaims) -> Result<Option<Holder>, Refusal> {
-    let client: Option<Row<Client>> = service.read(now, Client::key_of(&claims.client_id)).await?;
-    let client = client
-        .map(|row| row.record)
-        .filter(|client| client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id);
-    Ok(client.map(|client| Holder::Client(Box::new(client))))
+    let Some(presented) = Presented::judge(service, now, token).await? else { return Ok(None) };
+    let rows = service.store.get(now, &presented.keys()).await?;
+    let holder = presented.accept(now, rows)?;
+    Ok(holder.map(|holder| Standing { claims: presented.claims, holder }))
 }
 
 /// Who asks for one of our own resources.
@@ -134,6 +153,11 @@ impl Caller {
     /// Whether an admin asks, with a token that was not narrowed to less than her roles.
     pub fn is_admin(&self) -> bool {
         self.account.record.is_admin() && self.scope.has("roles")
+    }
+
+    /// Whether she has `wanted` on a resource: `permission` is the row that grants it to her, if there is one.
+    pub fn may(&self, resource: &Resource, permission: Option<&Permission>, wanted: Action) -> bool {
+        allows(&self.account.record, self.is_admin(), resource, permission, wanted)
     }
 
     /// Refuses everybody but admins.

@@ -29,14 +29,21 @@ pub enum GrantType {
     /// RFC 6749 §4.4
     #[serde(rename = "client_credentials")]
     ClientCredentials,
+    /// RFC 8693
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
 }
+
+/// The name of a token exchange in `grant_type` (RFC 8693 §2.1).
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 impl GrantType {
     /// Every grant, as its name in `grant_type`.
-    pub const ALL: [(Self, &'static str); 3] = [
+    pub const ALL: [(Self, &'static str); 4] = [
         (Self::Password, "password"),
         (Self::RefreshToken, "refresh_token"),
         (Self::ClientCredentials, "client_credentials"),
+        (Self::TokenExchange, TOKEN_EXCHANGE),
     ];
 
     /// The grant of that name.
@@ -50,6 +57,7 @@ impl GrantType {
             Self::Password => "password",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => TOKEN_EXCHANGE,
         }
     }
 }
@@ -134,7 +142,7 @@ impl Client {
             epoch: Epoch(0),
             enabled: true,
             secret: None,
-            grants: vec![GrantType::Password, GrantType::RefreshToken],
+            grants: vec![GrantType::Password, GrantType::RefreshToken, GrantType::TokenExchange],
             audiences: Vec::new(),
             scopes: Vec::new(),
             introspect: false,

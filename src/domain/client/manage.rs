@@ -37,7 +37,7 @@ pub async fn authenticate(
 pub struct NewClient {
     /// Without a secret.
     pub public: bool,
-    /// The grants that it may use; none: password and refresh_token, and client_credentials unless public.
+    /// The grants that it may use; none: password, refresh_token and token exchange, and client_credentials unless public.
     pub grants: Option<Vec<GrantType>>,
     /// The audiences of its access tokens.
     pub audiences: Vec<String>,
@@ -90,7 +90,7 @@ pub async fn create(
         (Some(secret), Some(hash))
     };
     let grants = new.grants.unwrap_or_else(|| {
-        let mut grants = vec![GrantType::Password, GrantType::RefreshToken];
+        let mut grants = vec![GrantType::Password, GrantType::RefreshToken, GrantType::TokenExchange];
         grants.extend((!new.public).then_some(GrantType::ClientCredentials));
         grants
     });

@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{Scope, client_credentials, password, refresh_token};
+use super::{Scope, client_credentials, password, refresh_token, token_exchange};
 use crate::{
     clock::Timestamp,
     domain::{
         GrantError, GrantRefusal, Secret, Service,
         account::Account,
         client::{Client, GrantType, Presented},
+        gate::mint::Shown,
         ids::{Name, random_id},
         key::jwt::{AccessClaims, Audience, Kind},
         session::{RefreshToken, Session},
@@ -33,6 +34,13 @@ pub enum Grant {
     },
     /// The client's own authentication (RFC 6749 §4.4).
     ClientCredentials,
+    /// One's own access token, for a gate token (RFC 8693).
+    TokenExchange {
+        /// As it was presented.
+        subject_token: Secret<String>,
+        /// The URLs that the gate token is to open: not audiences, so the client's list does not apply to them.
+        resource: Vec<String>,
+    },
 }
 
 impl Grant {
@@ -41,6 +49,7 @@ impl Grant {
             Self::Password { .. } => GrantType::Password,
             Self::RefreshToken { .. } => GrantType::RefreshToken,
             Self::ClientCredentials => GrantType::ClientCredentials,
+            Self::TokenExchange { .. } => GrantType::TokenExchange,
         }
     }
 }
@@ -64,10 +73,17 @@ pub struct Request {
 /// What is given back (RFC 6749 §5.1).
 #[derive(Debug)]
 pub struct Tokens {
-    /// The access token.
+    /// The access token; of a token exchange the gate token (RFC 8693 §2.2.1 calls it so, whatever it is).
     pub access_token: Secret<String>,
     /// How long it lives.
     pub expires_in: Duration,
+    /// What else is said of an access token; none: it is a gate token.
+    pub access: Option<AccessGranted>,
+}
+
+/// What is said of an access token besides.
+#[derive(Debug)]
+pub struct AccessGranted {
     /// The refresh token, and how long it can be used if it is not used before.
     pub refresh: Option<(Secret<String>, Duration)>,
     /// What the access token is good for.
@@ -82,6 +98,8 @@ pub(super) enum Subject {
     Account { account: Box<Account>, session: Box<Session> },
     /// The client's own.
     Client,
+    /// Nobody: it is a gate token, and was made.
+    Gate(Box<Shown>),
 }
 
 /// Exchanges a grant for tokens.
@@ -117,6 +135,10 @@ async fn judge(service: &Service, request: Request) -> Result<Tokens, GrantRefus
             (GrantType::RefreshToken, Prepared::RefreshToken(refresh_token::prepare(service, now, &token).await?))
         }
         Grant::ClientCredentials => (GrantType::ClientCredentials, Prepared::ClientCredentials),
+        Grant::TokenExchange { subject_token, resource } => {
+            let prepared = token_exchange::prepare(service, now, &subject_token, &resource).await?;
+            (GrantType::TokenExchange, Prepared::TokenExchange(prepared))
+        }
     };
 
     // What cannot be a client's id names none, and is no store key either.
@@ -129,7 +151,7 @@ async fn judge(service: &Service, request: Request) -> Result<Tokens, GrantRefus
     keys.extend(prepared.keys());
     let mut rows = service.store.get(now, &keys).await?.into_iter();
     let client: Option<Row<Client>> = decode(rows.next().flatten())?;
-    prepared.accept(rows.collect())?;
+    prepared.accept(now, rows.collect())?;
 
     // 4. Is the client who it says, and may it do this?
     let client = Client::of_row(&request.client_id, client);
@@ -148,6 +170,7 @@ async fn judge(service: &Service, request: Request) -> Result<Tokens, GrantRefus
         Prepared::Password(prepared) => prepared.redeem(service, now, &client, asked).await?,
         Prepared::RefreshToken(prepared) => prepared.redeem(service, now, &client, asked).await?,
         Prepared::ClientCredentials => client_credentials::redeem(&client, asked)?,
+        Prepared::TokenExchange(prepared) => prepared.redeem(service, now, &client).await?,
     };
 
     // 7. The tokens.
@@ -159,6 +182,7 @@ enum Prepared {
     Password(password::Prepared),
     RefreshToken(refresh_token::Prepared),
     ClientCredentials,
+    TokenExchange(token_exchange::Prepared),
 }
 
 impl Prepared {
@@ -167,14 +191,16 @@ impl Prepared {
             Self::Password(prepared) => prepared.keys(),
             Self::RefreshToken(prepared) => prepared.keys(),
             Self::ClientCredentials => Vec::new(),
+            Self::TokenExchange(prepared) => prepared.keys(),
         }
     }
 
-    fn accept(&mut self, rows: Vec<Option<crate::store::Item>>) -> Result<(), GrantRefusal> {
+    fn accept(&mut self, now: Timestamp, rows: Vec<Option<crate::store::Item>>) -> Result<(), GrantRefusal> {
         match self {
             Self::Password(prepared) => prepared.accept(rows),
             Self::RefreshToken(prepared) => prepared.accept(rows),
             Self::ClientCredentials => Ok(()),
+            Self::TokenExchange(prepared) => prepared.accept(now, rows),
         }
     }
 }
@@ -256,9 +282,15 @@ async fn issue(
             };
             (claims, None)
         }
+        Subject::Gate(shown) => {
+            let Shown { row, token } = *shown;
+            let access_token = token.ok_or_else(|| GrantRefusal::unavailable("a gate token was not signed"))?;
+            return Ok(Tokens { access_token, expires_in: row.record.exp.since(now), access: None });
+        }
     };
     let access_token = service.sign(now, Kind::Access, &claims).await?;
-    Ok(Tokens { access_token, expires_in: claims.exp.since(now), refresh, scope, session_state: claims.sid })
+    let expires_in = claims.exp.since(now);
+    Ok(Tokens { access_token, expires_in, access: Some(AccessGranted { refresh, scope, session_state: claims.sid }) })
 }
 
 /// The session's current refresh token. Its pepper may be newer than the ring at hand.

@@ -8,6 +8,8 @@ mod exchange;
 mod password;
 mod refresh_token;
 mod scope;
+mod token_exchange;
 
 pub use exchange::{Grant, Request, Tokens, exchange};
 pub use scope::Scope;
+pub use token_exchange::{ACCESS_TOKEN, GATE_TOKEN};

@@ -24,15 +24,30 @@ pub const MAX_TOKEN: usize = 128 * 1024;
 pub enum Kind {
     /// An access token (RFC 9068 §2.1).
     Access,
+    /// A gate token: it opens the URLs that it names, and nothing else.
+    Gate,
+    /// A one-time link: it is exchanged for a gate token once, and good for nothing else.
+    Link,
 }
 
 impl Kind {
-    const ALL: [Self; 1] = [Self::Access];
+    const ALL: [Self; 3] = [Self::Access, Self::Gate, Self::Link];
 
     /// The `typ` of its header.
     pub fn typ(self) -> &'static str {
         match self {
             Self::Access => "at+jwt",
+            Self::Gate => "gate+jwt",
+            Self::Link => "link+jwt",
+        }
+    }
+
+    /// The `aud` of a kind that has only one; an access token's is its issuer or its client's audiences.
+    pub fn audience(self, issuer: &str) -> Option<String> {
+        match self {
+            Self::Access => None,
+            Self::Gate => Some(format!("{issuer}/gate")),
+            Self::Link => Some(format!("{issuer}/link")),
         }
     }
 }
@@ -138,6 +153,30 @@ pub struct AccessClaims {
     pub email: String,
     /// The account's roles, or none.
     pub roles: Vec<String>,
+}
+
+/// The claims of a gate token and of a one-time link: these nine, under these names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GateClaims {
+    /// Who issued it: our issuer.
+    pub iss: String,
+    /// Which GateToken it is: `gatetoken:NAMESPACE/NAME`.
+    pub sub: String,
+    /// Its kind's own audience.
+    pub aud: Audience,
+    /// The id of its record, or of the one cookie that a one-time link was exchanged for.
+    pub jti: String,
+    /// When it was signed.
+    pub iat: Timestamp,
+    /// From when on it is good.
+    pub nbf: Timestamp,
+    /// Until when it is good.
+    pub exp: Timestamp,
+    /// The URL patterns that it opens.
+    #[serde(rename = "URLs")]
+    pub urls: Vec<String>,
+    /// The HTTP methods that it opens them for, in lower case.
+    pub verbs: Vec<String>,
 }
 
 /// A key that signs, parsed once, with the headers of its tokens, written once.
@@ -289,6 +328,11 @@ impl<'a> Unverified<'a> {
         &self.header.kid
     }
 
+    /// The kind that it says it is: nothing is known of it yet.
+    pub fn typ(&self) -> &str {
+        &self.header.typ
+    }
+
     /// Judges signature and kind with the key that its `kid` named, then reads the claims.
     ///
     /// # Errors
@@ -333,15 +377,32 @@ impl AccessClaims {
         if self.iss != issuer {
             return Err(BadToken::ForSomethingElse);
         }
-        if now >= self.exp {
-            return Err(BadToken::Expired);
-        }
-        // Another machine's clock may be a little ahead of ours.
-        if self.nbf > now + CLOCK_LEEWAY {
-            return Err(BadToken::NotYet);
-        }
-        Ok(())
+        in_time(self.nbf, self.exp, now)
     }
+}
+
+impl GateClaims {
+    /// Judges issuer, audience and time.
+    ///
+    /// # Errors
+    /// `ForSomethingElse`, `Expired`, `NotYet`.
+    pub fn check(&self, kind: Kind, issuer: &str, now: Timestamp) -> Result<(), BadToken> {
+        if self.iss != issuer || Some(&self.aud) != kind.audience(issuer).map(|one| Audience(vec![one])).as_ref() {
+            return Err(BadToken::ForSomethingElse);
+        }
+        in_time(self.nbf, self.exp, now)
+    }
+}
+
+fn in_time(nbf: Timestamp, exp: Timestamp, now: Timestamp) -> Result<(), BadToken> {
+    if now >= exp {
+        return Err(BadToken::Expired);
+    }
+    // Another machine's clock may be a little ahead of ours.
+    if nbf > now + CLOCK_LEEWAY {
+        return Err(BadToken::NotYet);
+    }
+    Ok(())
 }
 
 /// How far two machines' clocks may differ; `exp` has no such leeway.

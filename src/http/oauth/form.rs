@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The parameters that some endpoint here reads. Others are ignored (RFC 6749 §3.2).
-pub(super) const KNOWN: [&str; 10] = [
+pub(super) const KNOWN: [&str; 15] = [
     "grant_type",
     "username",
     "password",
@@ -28,6 +28,11 @@ pub(super) const KNOWN: [&str; 10] = [
     "resource",
     "token",
     "token_type_hint",
+    "subject_token",
+    "subject_token_type",
+    "requested_token_type",
+    "actor_token",
+    "audience",
 ];
 /// The ones that may be given more than once (RFC 8707 §2).
 const REPEATABLE: [&str; 1] = ["resource"];

@@ -33,8 +33,12 @@ pub(super) struct TokenReply<'a> {
     /// A JWT (RFC 9068).
     access_token: &'a str,
     /// How it is shown: `Authorization: Bearer …`.
-    #[schema(pattern = "^Bearer$")]
+    #[schema(pattern = "^(Bearer|N_A)$")]
     token_type: &'static str,
+    /// Of a token exchange: what was issued (RFC 8693 §2.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    issued_token_type: Option<&'static str>,
     /// For how many seconds the access token is good.
     #[schema(minimum = 1)]
     expires_in: u64,
@@ -47,9 +51,13 @@ pub(super) struct TokenReply<'a> {
     #[schema(nullable = false, minimum = 1)]
     refresh_expires_in: Option<u64>,
     /// What was granted, separated by spaces.
-    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    scope: Option<String>,
     /// The session: `sid` in the access token.
-    session_state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    session_state: Option<&'a str>,
 }
 
 /// `POST /oauth2/token` (RFC 6749 §3.2).
@@ -73,10 +81,11 @@ fn grant_request(form: &Form, address: std::net::IpAddr) -> Result<grant::Reques
         },
         "refresh_token" => Grant::RefreshToken { token: form.need_secret("refresh_token")? },
         "client_credentials" => Grant::ClientCredentials,
+        "urn:ietf:params:oauth:grant-type:token-exchange" => return exchange_request(form, address),
         _ => {
             return Err(GrantRefusal::new(
                 GrantError::UnsupportedGrantType,
-                "grant_type must be password, refresh_token or client_credentials",
+                "grant_type must be password, refresh_token, client_credentials or urn:ietf:params:oauth:grant-type:token-exchange",
             ));
         }
     };
@@ -85,15 +94,41 @@ fn grant_request(form: &Form, address: std::net::IpAddr) -> Result<grant::Reques
     Ok(grant::Request { client_id, presented, grant, scope, resource: form.all("resource"), address })
 }
 
+/// A token exchange (RFC 8693 §2.1): its `resource` are URLs that the gate token is to open.
+fn exchange_request(form: &Form, address: std::net::IpAddr) -> Result<grant::Request, GrantRefusal> {
+    let must_be = |parameter, value: &str| {
+        if form.need(parameter)? == value {
+            return Ok(());
+        }
+        Err(GrantRefusal::invalid_request(format!("{parameter} must be {value}")))
+    };
+    must_be("subject_token_type", grant::ACCESS_TOKEN)?;
+    must_be("requested_token_type", grant::GATE_TOKEN)?;
+    for parameter in ["actor_token", "audience"] {
+        if form.get(parameter).is_some() {
+            return Err(GrantRefusal::invalid_request(format!("{parameter} has no meaning here; leave it out")));
+        }
+    }
+    form.need("resource")?;
+    let grant =
+        Grant::TokenExchange { subject_token: form.need_secret("subject_token")?, resource: form.all("resource") };
+    let (client_id, presented) = form.client()?;
+    Ok(grant::Request { client_id, presented, grant, scope: None, resource: Vec::new(), address })
+}
+
 fn granted(tokens: &Tokens) -> Response {
+    let access = tokens.access.as_ref();
+    let refresh = access.and_then(|access| access.refresh.as_ref());
     let reply = TokenReply {
         access_token: tokens.access_token.expose(),
-        token_type: "Bearer",
+        // RFC 8693 §2.2.1: what is not an access token is none of the known types.
+        token_type: if access.is_some() { "Bearer" } else { "N_A" },
+        issued_token_type: access.is_none().then_some(grant::GATE_TOKEN),
         expires_in: tokens.expires_in.as_secs(),
-        refresh_token: tokens.refresh.as_ref().map(|(token, _)| token.expose().as_str()),
-        refresh_expires_in: tokens.refresh.as_ref().map(|(_, left)| left.as_secs()),
-        scope: tokens.scope.to_string(),
-        session_state: &tokens.session_state,
+        refresh_token: refresh.map(|(token, _)| token.expose().as_str()),
+        refresh_expires_in: refresh.map(|(_, left)| left.as_secs()),
+        scope: access.map(|access| access.scope.to_string()),
+        session_state: access.map(|access| access.session_state.as_str()),
     };
     uncached(Json(reply).into_response())
 }

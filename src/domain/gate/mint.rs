@@ -1,0 +1,505 @@
+//! Making, reading and ending gate tokens: who may, and what a request must say.
+
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
+
+use super::{Exchange, GateToken, GateTokenId, Minter, Pattern, Patterns, Verbs, duration, token::LONGEST};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ROUNDS, Refusal, Secret, Service,
+        access::{Action, Caller, Mapping, Permission, Resource, Sites, allows},
+        account::Account,
+        ids::{AccountKey, Name},
+    },
+    store::{CommitError, Item, Record, Row, When, Write, decode},
+};
+
+/// How far ahead a gate token may end: no key that signed it is dropped before (see [`crate::domain::key`]).
+const FARTHEST: Duration = Duration::from_hours(31 * 24);
+
+/// How long a gate token lives whose request says nothing.
+const USUAL_LIFE: &str = "1h";
+
+/// The most labels.
+const MOST_LABELS: usize = 64;
+
+/// A gate token to be made: what its request says, not judged yet.
+#[derive(Clone, Debug, Default)]
+pub struct NewGateToken {
+    /// Its name.
+    pub name: String,
+    /// What its owner writes on it.
+    pub labels: BTreeMap<String, String>,
+    /// The key set that signs; empty: the first one.
+    pub key_set: String,
+    /// Kept to be shown.
+    pub secret_namespace: Option<String>,
+    /// Kept to be shown.
+    pub secret_file: Option<String>,
+    /// The URL patterns that it opens.
+    pub urls: Vec<String>,
+    /// The methods; none: `get`.
+    pub verbs: Option<Vec<String>>,
+    /// From when on (RFC 3339); none: now.
+    pub from: Option<String>,
+    /// How long, in Go's syntax; none: an hour.
+    pub duration: Option<String>,
+    /// Whether it is a link that is exchanged once.
+    pub one_time: bool,
+}
+
+/// A gate token with what its reader may be given.
+#[derive(Debug)]
+pub struct Shown {
+    /// The record.
+    pub row: Row<GateToken>,
+    /// The signed token or link, for those who may mint.
+    pub token: Option<Secret<String>>,
+}
+
+/// Makes a gate token.
+///
+/// # Errors
+/// `Forbidden` without `write` on the namespace's gate tokens, or without `manage` on a site's resource that an absolute
+/// URL names; `Invalid` for each field; `Conflict` for a name that is there; `Unavailable`.
+pub async fn create(
+    service: &Service,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &str,
+    new: NewGateToken,
+) -> Result<Shown, Refusal> {
+    let namespace = Name::parse(namespace, "metadata.namespace")?;
+    let (permission, sites) = rights(service, now, caller, &namespace).await?;
+    if !caller.may(&gate_tokens(service, &namespace), permission.as_ref(), Action::Write) {
+        return Err(Refusal::forbidden("writing gate tokens of this namespace was not granted to you"));
+    }
+    let mut draft = judge(service, now, namespace, new)?.by(service, &caller.account.record, None);
+    let resources = resources_of(&draft.urls, &sites)?;
+    allowed_on(service, now, &caller.account.record, caller.is_admin(), &resources, Action::Manage).await?;
+    draft.resources = resources;
+    commit(service, now, draft).await
+}
+
+/// Whether a URL may be asked for in an exchange: absolute, and with `*` right after the host's `/` only.
+pub fn may_be_exchanged(pattern: &Pattern) -> bool {
+    pattern.origin().is_some() && (!pattern.is_prefix() || pattern.path() == "/")
+}
+
+/// Makes a gate token of an account's own access token: for hosts of sites that the account may read now, and in its own
+/// namespace. It ends with the session, and each request is judged by what the account may then.
+///
+/// # Errors
+/// `Forbidden`: a host is no site's, or reading its resource was not granted; `Invalid`: too long; `Unavailable`.
+pub async fn exchange(
+    service: &Service,
+    now: Timestamp,
+    account: &Account,
+    exchange: Exchange,
+    session_ends_at: Timestamp,
+    urls: Patterns,
+) -> Result<Shown, Refusal> {
+    let sites = service.read::<Sites>(now, Sites::key()).await?.map(|row| row.record).unwrap_or_default();
+    if urls.origins().any(|origin| !matches!(sites.resolve(origin.host.name()), Mapping::To(_))) {
+        return Err(Refusal::forbidden("a host is not that of a site"));
+    }
+    let resources = resources_of(&urls, &sites)?;
+    allowed_on(service, now, account, account.is_admin(), &resources, Action::Read).await?;
+    let drawn = service.entropy.bytes::<8>();
+    let new = NewGateToken {
+        name: format!("exchange-{:016x}", u64::from_be_bytes(drawn)),
+        urls: urls.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        ..NewGateToken::default()
+    };
+    let mut draft = judge(service, now, account.namespace.clone(), new)?.by(service, account, Some(exchange));
+    draft.exp = draft.exp.min(session_ends_at);
+    draft.resources = resources;
+    commit(service, now, draft).await
+}
+
+/// Whether an account has `wanted` on each of these.
+async fn allowed_on(
+    service: &Service,
+    now: Timestamp,
+    account: &Account,
+    is_admin: bool,
+    resources: &[Resource],
+    wanted: Action,
+) -> Result<(), Refusal> {
+    if resources.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = resources.iter().map(|resource| Permission::key_of(account.uid, resource)).collect();
+    let rows = service.store.get(now, &keys).await?;
+    for (resource, row) in resources.iter().zip(rows) {
+        let permission = decode::<Permission>(row)?.map(|row| row.record);
+        if !allows(account, is_admin, resource, permission.as_ref(), wanted) {
+            return Err(Refusal {
+                field: Some(URLS),
+                ..Refusal::forbidden(format!("{wanted} on {resource} was not granted to you"))
+            });
+        }
+    }
+    Ok(())
+}
+
+const URLS: &str = "spec.urls";
+
+/// The resources of the sites whose hosts the absolute URLs name.
+fn resources_of(urls: &Patterns, sites: &Sites) -> Result<Vec<Resource>, Refusal> {
+    let mut resources = Vec::new();
+    for origin in urls.origins() {
+        match sites.resolve(origin.host.name()) {
+            Mapping::Unmapped => {}
+            Mapping::To(resource) if resources.contains(&resource) => {}
+            Mapping::To(resource) => resources.push(resource),
+            Mapping::Ambiguous => {
+                return Err(Refusal::invalid(URLS, "a host can be read as more than one resource of a site"));
+            }
+        }
+    }
+    Ok(resources)
+}
+
+/// What a request says, judged; who asks is not in it yet.
+struct Judged {
+    namespace: Name,
+    name: Name,
+    new: NewGateToken,
+    urls: Patterns,
+    verbs: Verbs,
+    nbf: Timestamp,
+    exp: Timestamp,
+    now: Timestamp,
+}
+
+fn judge(service: &Service, now: Timestamp, namespace: Name, mut new: NewGateToken) -> Result<Judged, Refusal> {
+    let name = Name::parse(&new.name, "metadata.name")?;
+    check_labels(&new.labels)?;
+    let key_sets = &service.policy.key_sets;
+    if new.key_set.is_empty() {
+        new.key_set = key_sets.first().cloned().unwrap_or_default();
+    } else if !key_sets.contains(&new.key_set) {
+        return Err(Refusal::invalid("spec.secret-name", format!("must be one of: {}", key_sets.join(", "))));
+    }
+    for (field, text) in
+        [("spec.secret-namespace", &new.secret_namespace), ("spec.secret-file", &new.secret_file)]
+    {
+        if text.as_ref().is_some_and(|text| text.len() > 253 || text.chars().any(char::is_control)) {
+            return Err(Refusal::invalid(field, "must be at most 253 bytes without control characters"));
+        }
+    }
+    let urls = Patterns::parse(&new.urls)?;
+    let verbs = match &new.verbs {
+        Some(verbs) => Verbs::parse(verbs)?,
+        None => Verbs::default(),
+    };
+    let (nbf, exp) = times(now, new.from.as_deref(), new.duration.as_deref(), service.policy.gate_max_life)?;
+    Ok(Judged { namespace, name, new, urls, verbs, nbf, exp, now })
+}
+
+impl Judged {
+    fn by(self, service: &Service, account: &Account, exchange: Option<Exchange>) -> GateToken {
+        let key = AccountKey::of(account.name.as_str());
+        GateToken {
+            namespace: self.namespace,
+            name: self.name,
+            id: GateTokenId::draw(key, service.entropy.as_ref()),
+            minter: Minter { name: account.name.clone(), uid: account.uid, epoch: account.epoch, exchange },
+            created_at: self.now,
+            labels: self.new.labels,
+            key_set: self.new.key_set,
+            secret_namespace: self.new.secret_namespace,
+            secret_file: self.new.secret_file,
+            urls: self.urls,
+            verbs: self.verbs,
+            resources: Vec::new(),
+            from: self.new.from,
+            duration: self.new.duration,
+            nbf: self.nbf,
+            exp: self.exp,
+            one_time: self.new.one_time,
+            used: None,
+        }
+    }
+}
+
+/// From when to when: not already over, not longer than the operator allows, not over 31 days ahead.
+fn times(
+    now: Timestamp,
+    from: Option<&str>,
+    duration: Option<&str>,
+    longest: Duration,
+) -> Result<(Timestamp, Timestamp), Refusal> {
+    const FROM: &str = "spec.from";
+    const DURATION: &str = "spec.duration";
+    let life = duration::parse(duration.unwrap_or(USUAL_LIFE), DURATION)?;
+    if life > longest {
+        return Err(Refusal::invalid(DURATION, format!("must be at most {} s", longest.as_secs())));
+    }
+    let nbf = match from {
+        None => now,
+        Some(text) => rfc3339(text)
+            .ok_or_else(|| Refusal::invalid(FROM, "must be a time as of RFC 3339, e.g. 2026-11-22T10:00:00Z"))?,
+    };
+    let exp = nbf + life;
+    if exp <= now {
+        return Err(Refusal::invalid(FROM, "with this duration the token would have ended already"));
+    }
+    if exp > now + FARTHEST {
+        return Err(Refusal::invalid(FROM, "with this duration the token would end more than 31 days from now"));
+    }
+    Ok((nbf, exp))
+}
+
+/// A moment as of RFC 3339 §5.6, with date, time and offset; a fraction of a second is dropped.
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    // jiff reads more spellings than the RFC has.
+    let bytes = text.as_bytes();
+    let shaped = (20..=40).contains(&bytes.len())
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && bytes[10].eq_ignore_ascii_case(&b'T')
+        && bytes[13] == b':'
+        && bytes[16] == b':'
+        && !text.contains(['[', ' ', ',']);
+    let moment = jiff::Timestamp::from_str(text).ok().filter(|_| shaped)?;
+    u64::try_from(moment.as_second()).ok().map(Timestamp)
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
+    let sound = labels.len() <= MOST_LABELS
+        && labels.iter().all(|(key, value)| {
+            (1..=317).contains(&key.len()) && plain(key) && value.len() <= 63 && plain(value) && !value.contains('/')
+        });
+    if sound {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "metadata.labels",
+        "at most 64; keys of 1 to 317 and values of up to 63 letters, digits, '-', '_' and '.' (keys may have '/')",
+    ))
+}
+
+/// Writes a new gate token, and signs it.
+async fn commit(service: &Service, now: Timestamp, draft: GateToken) -> Result<Shown, Refusal> {
+    let token = draft.sign(service, now).await?;
+    if token.expose().len() > LONGEST {
+        return Err(Refusal::invalid(
+            URLS,
+            format!(
+                "the token would have {} bytes, and browsers keep cookies of up to {LONGEST}: name fewer or shorter URLs",
+                token.expose().len()
+            ),
+        ));
+    }
+    let mut when = When::Absent;
+    for _ in 0..ROUNDS {
+        match service.commit(now, vec![draft.put(when)]).await {
+            Ok(version) => {
+                audit("gatetoken_created", &draft, draft.minter.name.as_str());
+                return Ok(Shown { row: Row { record: draft, version }, token: Some(token) });
+            }
+            Err(CommitError::Conflict { current, .. }) => {
+                // What an account left behind that is another one since, or none, is absent.
+                when = match decode::<GateToken>(current)? {
+                    None => When::Absent,
+                    Some(row) if minter_of(service, now, &row.record).await?.is_none() => When::VersionIs(row.version),
+                    Some(_) => {
+                        return Err(Refusal {
+                            field: Some("metadata.name"),
+                            ..Refusal::conflict("there is a gate token of that name")
+                        });
+                    }
+                };
+            }
+            Err(unavailable) => return Err(unavailable.into()),
+        }
+    }
+    Err(Refusal::unavailable("a gate token kept changing"))
+}
+
+/// The account that minted a token, if the token still stands with it.
+async fn minter_of(service: &Service, now: Timestamp, token: &GateToken) -> Result<Option<Account>, Refusal> {
+    let account: Option<Row<Account>> = service.read(now, Account::key_of(token.minter.key())).await?;
+    Ok(account.map(|row| row.record).filter(|account| token.minter.is_upheld_by(Some(account))))
+}
+
+fn gate_tokens(service: &Service, namespace: &Name) -> Resource {
+    Resource::gatetoken(&service.policy.cluster, namespace)
+}
+
+/// What the caller was granted on a namespace's gate tokens, and the sites.
+async fn rights(
+    service: &Service,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &Name,
+) -> Result<(Option<Permission>, Sites), Refusal> {
+    let permission = Permission::key_of(caller.account.record.uid, &gate_tokens(service, namespace));
+    let mut rows = service.store.get(now, &[permission, Sites::key()]).await?.into_iter();
+    let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
+    let sites = decode::<Sites>(rows.next().flatten())?.map(|row| row.record).unwrap_or_default();
+    Ok((permission, sites))
+}
+
+/// Whether the caller may write gate tokens of a namespace. Those who may not may read them with `read`, and as the
+/// namespace's owner: without the tokens themselves.
+///
+/// # Errors
+/// `Forbidden`, `Unavailable`.
+async fn may_write(service: &Service, now: Timestamp, caller: &Caller, namespace: &Name) -> Result<bool, Refusal> {
+    let (permission, _) = rights(service, now, caller, namespace).await?;
+    let may = |action| caller.may(&gate_tokens(service, namespace), permission.as_ref(), action);
+    if may(Action::Write) {
+        return Ok(true);
+    }
+    if may(Action::Read) || caller.account.record.namespace == *namespace {
+        return Ok(false);
+    }
+    Err(Refusal::forbidden("reading gate tokens of this namespace was not granted to you"))
+}
+
+async fn shown(service: &Service, now: Timestamp, row: Row<GateToken>, with_token: bool) -> Result<Shown, Refusal> {
+    // One whose time is over is not signed again, and a link that was used opens nothing.
+    let live = now < row.record.exp && row.record.used.is_none();
+    let token = if with_token && live { Some(row.record.sign(service, now).await?) } else { None };
+    Ok(Shown { row, token })
+}
+
+fn absent() -> Refusal {
+    Refusal::absent("there is no gate token of that name")
+}
+
+async fn find(service: &Service, now: Timestamp, namespace: &Name, name: &str) -> Result<Row<GateToken>, Refusal> {
+    Name::parse(name, "metadata.name").map_err(|_| absent())?;
+    let row: Row<GateToken> =
+        service.read(now, GateToken::key_of(namespace.as_str(), name)).await?.ok_or_else(absent)?;
+    minter_of(service, now, &row.record).await?.ok_or_else(absent)?;
+    Ok(row)
+}
+
+/// Reads a gate token; with the signed token for those who may write here.
+///
+/// # Errors
+/// `Forbidden`, `Absent`, `Unavailable`.
+pub async fn get(
+    service: &Service,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &str,
+    name: &str,
+) -> Result<Shown, Refusal> {
+    let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
+    let with_token = may_write(service, now, caller, &namespace).await?;
+    let row = find(service, now, &namespace, name).await?;
+    shown(service, now, row, with_token).await
+}
+
+/// Lists a namespace's gate tokens by name; with the signed tokens for those who may write here.
+///
+/// # Errors
+/// `Forbidden`, `Unavailable`.
+pub async fn list(
+    service: &Service,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Shown>, Option<String>), Refusal> {
+    let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
+    let with_token = may_write(service, now, caller, &namespace).await?;
+    let (rows, next) = standing_of(service, now, &namespace, after, limit).await?;
+    let mut tokens = Vec::with_capacity(rows.len());
+    for row in rows {
+        tokens.push(shown(service, now, row, with_token).await?);
+    }
+    Ok((tokens, next))
+}
+
+/// The gate tokens of a namespace whose minters still stand.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn standing_of(
+    service: &Service,
+    now: Timestamp,
+    namespace: &Name,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Row<GateToken>>, Option<String>), Refusal> {
+    let page = service.store.list(now, &GateToken::partition(namespace.as_str()), after, limit).await?;
+    let rows: Vec<Row<GateToken>> =
+        page.items.into_iter().filter_map(|item| decode(Some(item)).transpose()).collect::<Result<_, _>>()?;
+    let mut minters: Vec<_> = rows.iter().map(|row| row.record.minter.key()).collect();
+    minters.sort_unstable_by_key(|key| key.0);
+    minters.dedup();
+    if minters.is_empty() {
+        return Ok((rows, page.next));
+    }
+    let keys: Vec<_> = minters.iter().map(|key| Account::key_of(*key)).collect();
+    let accounts: Vec<Option<Row<Account>>> =
+        service.store.get(now, &keys).await?.into_iter().map(decode).collect::<Result<_, _>>()?;
+    let stands = |row: &Row<GateToken>| {
+        let place = minters.iter().position(|key| *key == row.record.minter.key());
+        let account = place.and_then(|place| accounts[place].as_ref()).map(|row| &row.record);
+        row.record.minter.is_upheld_by(account)
+    };
+    Ok((rows.into_iter().filter(stands).collect(), page.next))
+}
+
+/// Ends a gate token: at once, for every process. The namespace's owner may, too.
+///
+/// # Errors
+/// `Forbidden`, `Absent`, `Unavailable`.
+pub async fn delete(
+    service: &Service,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &str,
+    name: &str,
+) -> Result<GateToken, Refusal> {
+    let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
+    let owns = caller.account.record.namespace == namespace;
+    if !may_write(service, now, caller, &namespace).await? && !owns {
+        return Err(Refusal::forbidden("deleting gate tokens of this namespace was not granted to you"));
+    }
+    let row = find(service, now, &namespace, name).await?;
+    end(service, now, row, caller.account.record.name.as_str()).await
+}
+
+/// Ends this gate token, and none that was made since under its name.
+///
+/// # Errors
+/// `Absent`, `Unavailable`.
+pub async fn end(service: &Service, now: Timestamp, row: Row<GateToken>, actor: &str) -> Result<GateToken, Refusal> {
+    let (token, mut version) = (row.record, row.version);
+    for _ in 0..ROUNDS {
+        match service.commit(now, vec![Write::Delete { key: token.key(), when: When::VersionIs(version) }]).await {
+            Ok(_) => {
+                audit("gatetoken_deleted", &token, actor);
+                return Ok(token);
+            }
+            Err(CommitError::Conflict { current, .. }) => version = same(current, &token)?.ok_or_else(absent)?.version,
+            Err(unavailable) => return Err(unavailable.into()),
+        }
+    }
+    Err(Refusal::unavailable("a gate token kept changing"))
+}
+
+/// The row, if it still is that token's.
+pub(super) fn same(current: Option<Item>, token: &GateToken) -> Result<Option<Row<GateToken>>, Refusal> {
+    Ok(decode::<GateToken>(current)?.filter(|row| row.record.id == token.id))
+}
+
+fn audit(event: &'static str, token: &GateToken, actor: &str) {
+    tracing::info!(
+        target: "gatemint::audit",
+        event, actor,
+        gatetoken.namespace = %token.namespace, gatetoken.name = %token.name, gatetoken.id = %token.id,
+        gatetoken.expires_at = token.exp.0, gatetoken.one_time = token.one_time,
+        exchanged = token.minter.exchange.is_some(),
+    );
+}

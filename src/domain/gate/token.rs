@@ -1,0 +1,196 @@
+//! The GateToken: what is kept of a gate token, and what is signed from it. The token itself is never stored.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{GateTokenId, Patterns, Verbs};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        Refusal, Secret, Service,
+        access::Resource,
+        account::Account,
+        ids::{AccountKey, Epoch, Name, SessionId, Uid},
+        key::jwt::{Audience, GateClaims, Kind},
+    },
+    store::{Key, Record},
+};
+
+/// The longest gate token, in bytes: browsers keep cookies of up to 4 KiB, and API Gateway takes 10,240 bytes of headers
+/// in all.
+pub const LONGEST: usize = 3_500;
+
+/// Rows are purged a day after their logical end, so that a token that is presented late hears what happened.
+const KEPT_AFTER_END: Duration = Duration::from_hours(24);
+
+/// Who minted a gate token: it stands as long as the account does, in this epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Minter {
+    /// The account's name.
+    pub name: Name,
+    /// Its uid.
+    pub uid: Uid,
+    /// Its epoch when the token was minted.
+    pub epoch: Epoch,
+    /// What a token that came of an exchange ends with; it opens only what the account may at the time of each request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+}
+
+/// The session whose access token was exchanged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The session.
+    pub session: SessionId,
+    /// The client that it was opened through.
+    pub client: Name,
+}
+
+impl Minter {
+    /// Whether the account still is the one that minted, in the same epoch, and enabled.
+    pub fn is_upheld_by(&self, account: Option<&Account>) -> bool {
+        account.is_some_and(|account| account.upholds(self.uid, self.epoch))
+    }
+
+    /// Where the account is.
+    pub fn key(&self) -> AccountKey {
+        AccountKey::of(self.name.as_str())
+    }
+}
+
+/// The one use of a one-time link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// The `jti` of the gate token that it was exchanged for.
+    pub cookie: GateTokenId,
+    /// When.
+    pub at: Timestamp,
+    /// By whom: the same address gets the same answer again for a moment.
+    pub address: IpAddr,
+}
+
+/// A gate token's record. Immutable, but for the use of a one-time link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GateToken {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name in it.
+    pub name: Name,
+    /// What it is: a token that is made again under the same name has another.
+    pub id: GateTokenId,
+    /// Who minted it.
+    pub minter: Minter,
+    /// When.
+    pub created_at: Timestamp,
+    /// What its owner wrote on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// `spec.secret-name`
+    pub key_set: String,
+    /// `spec.secret-namespace`: kept to be shown, and without a meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_namespace: Option<String>,
+    /// `spec.secret-file`: likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<String>,
+    /// What it opens.
+    pub urls: Patterns,
+    /// For which methods.
+    pub verbs: Verbs,
+    /// The sites' resources that its absolute URLs named when it was minted, which was allowed then. A site that is made
+    /// later, or that names another resource later, is not opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Resource>,
+    /// `spec.from` as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// `spec.duration` as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// From when on it is good.
+    pub nbf: Timestamp,
+    /// Until when.
+    pub exp: Timestamp,
+    /// Whether it is a link that is exchanged once.
+    pub one_time: bool,
+    /// The use of a one-time link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Use>,
+}
+
+impl GateToken {
+    /// Where the gate tokens of a namespace are.
+    pub fn partition(namespace: &str) -> String {
+        format!("gate#{namespace}")
+    }
+
+    /// Where a gate token is.
+    pub fn key_of(namespace: &str, name: &str) -> Key {
+        Key::new(Self::partition(namespace), name)
+    }
+
+    /// The `sub` of its tokens.
+    pub fn subject(&self) -> String {
+        format!("{SUBJECT}{}/{}", self.namespace, self.name)
+    }
+
+    /// The kind of what its reader is given: the link, if it is one that is exchanged once.
+    pub fn kind(&self) -> Kind {
+        if self.one_time { Kind::Link } else { Kind::Gate }
+    }
+
+    /// Signs what its reader is given.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn sign(&self, service: &Service, now: Timestamp) -> Result<Secret<String>, Refusal> {
+        self.sign_as(service, now, self.kind(), self.id, now).await
+    }
+
+    /// Signs a token of a kind, under an id.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) async fn sign_as(
+        &self,
+        service: &Service,
+        now: Timestamp,
+        kind: Kind,
+        id: GateTokenId,
+        iat: Timestamp,
+    ) -> Result<Secret<String>, Refusal> {
+        let issuer = &service.policy.issuer;
+        let claims = GateClaims {
+            iss: issuer.clone(),
+            sub: self.subject(),
+            aud: Audience(kind.audience(issuer).into_iter().collect()),
+            jti: id.to_string(),
+            iat,
+            nbf: self.nbf,
+            exp: self.exp,
+            urls: self.urls.texts().map(str::to_owned).collect(),
+            verbs: self.verbs.as_slice().to_vec(),
+        };
+        service.sign(now, kind, &claims).await
+    }
+}
+
+/// What a gate token's `sub` begins with.
+const SUBJECT: &str = "gatetoken:";
+
+/// Namespace and name of a gate token's `sub`; none if it is something else.
+pub(super) fn parse_subject(sub: &str) -> Option<(Name, Name)> {
+    let (namespace, name) = sub.strip_prefix(SUBJECT)?.split_once('/')?;
+    Some((Name::parse(namespace, "sub").ok()?, Name::parse(name, "sub").ok()?))
+}
+
+impl Record for GateToken {
+    const FORMAT: u32 = 1;
+    fn key(&self) -> Key {
+        Self::key_of(self.namespace.as_str(), self.name.as_str())
+    }
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.exp + KEPT_AFTER_END)
+    }
+}
