@@ -65,5 +65,5 @@ pub mod store;
 pub mod vault;
 #[cfg(all(feature = "sqlite", any(feature = "cli", feature = "lambda")))]
 pub mod wiring;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "cli"))]
 mod words;

@@ -307,9 +307,10 @@ impl Backends {
             key_publish_ahead: settings.key_publish_ahead,
             password: PasswordPolicy { min_bytes: settings.password_min },
             gate_max_life: settings.gate_max_life,
-        key_sets: settings.key_sets.clone(),
-        link_target: settings.link_target.clone(),
-        organisation: settings.organisation.clone(),
+            key_sets: settings.key_sets.clone(),
+            link_target: settings.link_target.clone(),
+            organisation: settings.organisation.clone(),
+            cluster: settings.cluster.clone(),
             ..Policy::new(issuer)
         };
         let mut service = Service::new(

@@ -49,7 +49,7 @@ async fn judging_costs_one_round_trip() {
     let tokens = test.sign_in("ada").await;
     test.restart();
     test.store.round_trips();
-    test.service.warm(false).await.unwrap();
+    test.service.warm(false, false).await.unwrap();
     assert_eq!(test.store.round_trips(), (1, 0), "the public keys");
     for _ in 0..2 {
         assert!(judged(&test, &tokens.access).await.is_ok());

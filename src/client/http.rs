@@ -5,6 +5,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header, redirect};
 
+use crate::words;
+
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a request may take with its whole answer.
@@ -148,7 +150,7 @@ impl Http {
             .referer(false)
             .redirect(redirects)
             .build();
-        client.map(Self).map_err(|error| HttpError::NoClient(causes(&error)))
+        client.map(Self).map_err(|error| HttpError::NoClient(words::of(&error)))
     }
 
     /// Gets a document of at most `most` bytes. Nothing is sent but the question.
@@ -175,7 +177,7 @@ impl Http {
     /// `Unreachable`, `TooLong`.
     pub(super) async fn answer(request: RequestBuilder, url: &WebUrl, most: usize) -> Result<Answer, HttpError> {
         let unreachable =
-            |error: reqwest::Error| HttpError::Unreachable { url: url.clone(), why: causes(&error.without_url()) };
+            |error: reqwest::Error| HttpError::Unreachable { url: url.clone(), why: words::of(&error.without_url()) };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let retry_after =
@@ -197,17 +199,6 @@ pub(super) struct Answer {
     /// In seconds.
     pub(super) retry_after: Option<u64>,
     pub(super) body: Vec<u8>,
-}
-
-/// An error with all that caused it: the last one says most.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

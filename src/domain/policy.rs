@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{account::PasswordPolicy, key::Algorithm};
+use super::{account::PasswordPolicy, ids::Name, key::Algorithm};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -38,6 +38,8 @@ pub struct Policy {
     pub password: PasswordPolicy,
     /// A name that no namespace may take: clients of one dialect use it for their organisation.
     pub organisation: String,
+    /// What stands for this service in resources: `job://CLUSTER/…`.
+    pub cluster: Name,
 }
 
 impl Policy {
@@ -45,8 +47,7 @@ impl Policy {
     pub const KEY_SET: &'static str = "gatemint-jwt-secret";
 
     /// Where a signed link leads, unless the operator says otherwise: the page of a virtual machine's screen.
-    pub const LINK_TARGET: &'static str =
-        "/noVNC/vnc_lite.html?path=k8s/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{name}/vnc";
+    pub const LINK_TARGET: &'static str = "/noVNC/vnc_lite.html?path=k8s/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{name}/vnc";
 
     /// The defaults, for an issuer.
     pub fn new(issuer: impl Into<String>) -> Self {
@@ -65,6 +66,7 @@ impl Policy {
             key_publish_ahead: DAY,
             password: PasswordPolicy { min_bytes: 15 },
             organisation: "default-org".into(),
+            cluster: Name::usual_cluster(),
         }
     }
 }

@@ -132,21 +132,25 @@ impl Service {
         Ok(key.ok_or(BadToken::UnknownKey).and_then(|key| unverified.verify(&key, kind)))
     }
 
-    /// Reads what requests will need into memory: the public keys, and with `vault`, at the same time, the private keys and
-    /// then the peppers: over one connection, since a second one's handshake costs more than it would save.
+    /// Reads what requests will need into memory: the public keys, and at the same time, of the vault, with `signing` the private
+    /// keys and then with `refresh` the peppers: over one connection, since a second one's handshake costs more than it would
+    /// save.
     ///
     /// # Errors
     /// `Unavailable`: something could not be read. The rest was; a request reads again what it lacks.
-    pub async fn warm(&self, vault: bool) -> Result<(), Refusal> {
+    pub async fn warm(&self, signing: bool, refresh: bool) -> Result<(), Refusal> {
         let (now, entropy) = (self.now(), self.entropy.as_ref());
         let public = self.keys.public(now, entropy, self.store.as_ref());
-        if !vault {
-            return public.await.map(drop);
-        }
         let secrets = async {
-            let private = self.keys.private(now, entropy, self.vault.as_ref()).await;
-            let peppers = self.keys.peppers(now, entropy, self.vault.as_ref()).await;
-            private.map(drop).and(peppers.map(drop))
+            let mut read = Ok(());
+            if signing {
+                read = self.keys.private(now, entropy, self.vault.as_ref()).await.map(drop);
+            }
+            if refresh {
+                let peppers = self.keys.peppers(now, entropy, self.vault.as_ref()).await;
+                read = read.and(peppers.map(drop));
+            }
+            read
         };
         let (public, secrets) = tokio::join!(public, secrets);
         public.map(drop).and(secrets)

@@ -24,7 +24,8 @@ use serde_json::Value;
 use crate::{
     domain::{
         RefusalKind, Secret, Service,
-        access::{Passer, verify},
+        access::{Asked, Credential, Passer, Place, verify},
+        gate::{Host, Method, Path, Scheme, Target},
     },
     metric::{self, Stopwatch},
 };
@@ -107,7 +108,14 @@ async fn judge(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> 
         tracing::info!(reason = why, "authorizer event refused");
         refused(UNAUTHORIZED, UNAUTHORIZED)
     })?;
-    match verify(service, service.now(), token.as_ref()).await {
+    let target = target(event).map_err(|why| {
+        tracing::info!(reason = why, "authorizer event refused");
+        why
+    });
+    let Ok(target) = target else { return Ok(Verdict::default()) };
+    let credentials = token.into_iter().map(|token| Credential { place: Place::Bearer, token }).collect();
+    let asked = Asked { target: &target, audience: &service.policy.issuer };
+    match verify(service, service.now(), asked, credentials).await {
         Ok(passer) => Ok(Verdict { is_authorized: true, context: passer.into() }),
         Err(refusal) => match refusal.kind {
             RefusalKind::Unauthenticated => Err(refused(UNAUTHORIZED, UNAUTHORIZED)),
@@ -129,6 +137,18 @@ async fn judge(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> 
 
 fn refused(kind: &str, text: &str) -> Diagnostic {
     Diagnostic { error_type: kind.to_owned(), error_message: text.to_owned() }
+}
+
+/// What the request wants. API Gateway takes requests over TLS alone, decodes the path once, and says itself which host the
+/// request came to.
+fn target(event: &Value) -> Result<Target, &'static str> {
+    let context = &event["requestContext"];
+    let method = context["http"]["method"].as_str().and_then(Method::parse).ok_or("the method is none")?;
+    let host = context["domainName"].as_str().ok_or("domainName is no string")?;
+    let host = Host::parse(host, Some(Scheme::Https)).map_err(|_| "domainName is no host")?;
+    let path = event["rawPath"].as_str().ok_or("rawPath is no string")?;
+    let path = Path::of_decoded(path).map_err(|_| "rawPath has more than one reading")?;
+    Ok(Target { method, scheme: Some(Scheme::Https), host, path })
 }
 
 /// The Bearer token of the event's Authorization header, if it has one; else what is wrong. API Gateway joins the values

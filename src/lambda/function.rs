@@ -89,9 +89,25 @@ impl Function {
     /// it, and need no right to it.
     pub(super) fn uses_vault(self) -> bool {
         match self {
-            Self::Http(http::Function::Token | http::Function::Http) | Self::RotateKeys | Self::All => true,
-            Self::Http(http::Function::Discovery | http::Function::Admin) | Self::Authorizer => false,
+            Self::Http(_) => self.signs(),
+            Self::RotateKeys | Self::All => true,
+            Self::Authorizer => false,
         }
+    }
+
+    /// Whether it signs tokens.
+    pub(super) fn signs(self) -> bool {
+        match self {
+            Self::Http(http::Function::Token | http::Function::Gate | http::Function::Http) | Self::All => true,
+            Self::Http(http::Function::Discovery | http::Function::Admin) | Self::Authorizer | Self::RotateKeys => {
+                false
+            }
+        }
+    }
+
+    /// Whether it is shown refresh tokens.
+    pub(super) fn judges_refresh_tokens(self) -> bool {
+        matches!(self, Self::Http(http::Function::Token | http::Function::Http) | Self::All)
     }
 
     /// Whether it uses keys from memory, which are then read at init. A rotation reads what is there when it is asked.

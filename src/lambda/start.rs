@@ -12,6 +12,7 @@ use crate::{
     http::Options,
     metric::Stopwatch,
     settings::{Settings, VaultSetting},
+    vault,
     wiring::{self, Opener, StateLocation},
 };
 
@@ -77,7 +78,7 @@ async fn start() -> Result<(), Failure> {
 /// What the signing secret is called where it is kept.
 fn signing_secret(settings: &Settings) -> String {
     match &settings.vault {
-        Some(VaultSetting::SecretsManager(prefix)) => format!("{prefix}/{}", KeySet::SECRET),
+        Some(VaultSetting::SecretsManager(prefix)) => vault::id_under(prefix, KeySet::SECRET),
         _ => KeySet::SECRET.to_owned(),
     }
 }
@@ -86,7 +87,7 @@ fn signing_secret(settings: &Settings) -> String {
 /// each anew, and are told to try again for as long as they cannot: nothing need be started again.
 async fn warm(service: &Service, function: Function) {
     let begun = Stopwatch::start();
-    let warmed = tokio::time::timeout(PATIENCE, service.warm(function.uses_vault())).await;
+    let warmed = tokio::time::timeout(PATIENCE, service.warm(function.signs(), function.judges_refresh_tokens())).await;
     let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     match warmed {
         Ok(Ok(())) => tracing::debug!(init.duration_us = took, "keys are at hand"),

@@ -90,3 +90,8 @@ pub trait Vault: Send + Sync {
     /// The names that begin with `prefix`, sorted.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError>;
 }
+
+/// What a secret is called in an account of Secrets Manager whose secrets of ours begin with `prefix`.
+pub fn id_under(prefix: &str, name: &str) -> String {
+    format!("{prefix}/{name}")
+}

@@ -83,7 +83,7 @@ impl SecretsManagerVault {
 
     /// What a secret is called in the account.
     pub fn id_of(&self, name: &str) -> String {
-        format!("{}/{name}", self.prefix)
+        super::id_under(&self.prefix, name)
     }
 
     /// None: there is no such secret or version, or it has no value yet. One that is scheduled for deletion is not

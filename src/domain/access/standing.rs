@@ -86,9 +86,8 @@ impl Presented {
         let claims = &self.claims;
         if self.session.is_none() {
             let client = decode::<Client>(rows.next().flatten())?.map(|row| row.record);
-            let client = client.filter(|client| {
-                client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id
-            });
+            let client = client
+                .filter(|client| client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id);
             return Ok(client.map(|client| Holder::Client(Box::new(client))));
         }
         let account: Option<Row<Account>> = decode(rows.next().flatten())?;

@@ -128,9 +128,7 @@ async fn judge_signature(service: &Service, now: Timestamp, credential: &Credent
     let is_gate = match credential.place {
         Place::LinkCookie => true,
         Place::AccountCookie => false,
-        Place::Bearer => {
-            Unverified::parse(token.expose()).is_ok_and(|unverified| unverified.typ() == Kind::Gate.typ())
-        }
+        Place::Bearer => Unverified::parse(token.expose()).is_ok_and(|unverified| unverified.typ() == Kind::Gate.typ()),
     };
     if is_gate {
         return Ok(match PresentedGate::judge(service, now, token, Kind::Gate).await? {
@@ -245,11 +243,8 @@ impl Candidate {
             }
             Self::Open(standing) => {
                 if let Some(session) = standing.by_session() {
-                    let stands = session.stands(
-                        [rows.next().flatten(), rows.next().flatten()],
-                        &standing.account,
-                        now,
-                    )?;
+                    let stands =
+                        session.stands([rows.next().flatten(), rows.next().flatten()], &standing.account, now)?;
                     if !stands {
                         return Ok(Err(closed_gate(Closed::Revoked)));
                     }
@@ -271,12 +266,12 @@ impl Candidate {
 }
 
 fn not_granted(resource: &Resource, asked: Asked<'_>) -> Refusal {
-    Refusal::forbidden(format!("{} on {resource} was not granted", wanted(asked)))
+    Refusal::forbidden(format!("{} on {resource} was not granted", wanted(asked).as_str()))
 }
 
 /// What the method needs on the site's resource.
 fn wanted(asked: Asked<'_>) -> Action {
-    if asked.target.method.is_safe() { Action::Read } else { Action::Write }
+    if asked.target.method.is_read() { Action::Read } else { Action::Write }
 }
 
 /// Whether the record covers method and URL. A pattern that is a path alone never opens a host that a site maps.
@@ -290,5 +285,5 @@ fn covers(standing: &Standing, target: &Target, mapping: &Mapping) -> bool {
     };
     of_site
         && token.verbs.covers(&target.method)
-        && token.urls.iter().any(|pattern| (by_path || pattern.origin().is_some()) && pattern.covers(target))
+        && token.urls.as_slice().iter().any(|pattern| (by_path || pattern.origin().is_some()) && pattern.covers(target))
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use super::{Exchange, GateToken, GateTokenId, Minter, Pattern, Patterns, Verbs, duration, token::LONGEST};
+use super::{
+    Exchange, GateToken, GateTokenId, Minter, Origin, Pattern, Patterns, Verbs, parse_duration, token::LONGEST,
+};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -83,7 +85,7 @@ pub async fn create(
 
 /// Whether a URL may be asked for in an exchange: absolute, and with `*` right after the host's `/` only.
 pub fn may_be_exchanged(pattern: &Pattern) -> bool {
-    pattern.origin().is_some() && (!pattern.is_prefix() || pattern.path() == "/")
+    pattern.origin().is_some() && (pattern.exact_path().is_some() || pattern.is_whole_host())
 }
 
 /// Makes a gate token of an account's own access token: for hosts of sites that the account may read now, and in its own
@@ -100,7 +102,7 @@ pub async fn exchange(
     urls: Patterns,
 ) -> Result<Shown, Refusal> {
     let sites = service.read::<Sites>(now, Sites::key()).await?.map(|row| row.record).unwrap_or_default();
-    if urls.origins().any(|origin| !matches!(sites.resolve(origin.host.name()), Mapping::To(_))) {
+    if origins(&urls).any(|origin| !matches!(sites.resolve(origin.host.name()), Mapping::To(_))) {
         return Err(Refusal::forbidden("a host is not that of a site"));
     }
     let resources = resources_of(&urls, &sites)?;
@@ -108,7 +110,7 @@ pub async fn exchange(
     let drawn = service.entropy.bytes::<8>();
     let new = NewGateToken {
         name: format!("exchange-{:016x}", u64::from_be_bytes(drawn)),
-        urls: urls.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        urls: urls.into(),
         ..NewGateToken::default()
     };
     let mut draft = judge(service, now, account.namespace.clone(), new)?.by(service, account, Some(exchange));
@@ -136,7 +138,7 @@ async fn allowed_on(
         if !allows(account, is_admin, resource, permission.as_ref(), wanted) {
             return Err(Refusal {
                 field: Some(URLS),
-                ..Refusal::forbidden(format!("{wanted} on {resource} was not granted to you"))
+                ..Refusal::forbidden(format!("{} on {resource} was not granted to you", wanted.as_str()))
             });
         }
     }
@@ -145,10 +147,14 @@ async fn allowed_on(
 
 const URLS: &str = "spec.urls";
 
+fn origins(urls: &Patterns) -> impl Iterator<Item = &Origin> {
+    urls.as_slice().iter().filter_map(Pattern::origin)
+}
+
 /// The resources of the sites whose hosts the absolute URLs name.
 fn resources_of(urls: &Patterns, sites: &Sites) -> Result<Vec<Resource>, Refusal> {
     let mut resources = Vec::new();
-    for origin in urls.origins() {
+    for origin in origins(urls) {
         match sites.resolve(origin.host.name()) {
             Mapping::Unmapped => {}
             Mapping::To(resource) if resources.contains(&resource) => {}
@@ -182,9 +188,7 @@ fn judge(service: &Service, now: Timestamp, namespace: Name, mut new: NewGateTok
     } else if !key_sets.contains(&new.key_set) {
         return Err(Refusal::invalid("spec.secret-name", format!("must be one of: {}", key_sets.join(", "))));
     }
-    for (field, text) in
-        [("spec.secret-namespace", &new.secret_namespace), ("spec.secret-file", &new.secret_file)]
-    {
+    for (field, text) in [("spec.secret-namespace", &new.secret_namespace), ("spec.secret-file", &new.secret_file)] {
         if text.as_ref().is_some_and(|text| text.len() > 253 || text.chars().any(char::is_control)) {
             return Err(Refusal::invalid(field, "must be at most 253 bytes without control characters"));
         }
@@ -233,7 +237,7 @@ fn times(
 ) -> Result<(Timestamp, Timestamp), Refusal> {
     const FROM: &str = "spec.from";
     const DURATION: &str = "spec.duration";
-    let life = duration::parse(duration.unwrap_or(USUAL_LIFE), DURATION)?;
+    let life = parse_duration(duration.unwrap_or(USUAL_LIFE))?;
     if life > longest {
         return Err(Refusal::invalid(DURATION, format!("must be at most {} s", longest.as_secs())));
     }

@@ -1,16 +1,21 @@
 //! Gate tokens: a token that opens only the URLs it names, and the links that put it into a browser.
 
-pub mod duration;
+mod duration;
 mod id;
 pub mod link;
 pub mod mint;
+mod origin;
 mod path;
 mod pattern;
 mod presented;
 mod token;
+mod verbs;
 
+pub use duration::parse_duration;
 pub use id::GateTokenId;
+pub use origin::{BadOrigin, Host, Origin, Scheme};
 pub use path::{BadPath, Path};
-pub use pattern::{Host, Method, Origin, Pattern, Patterns, Scheme, Target, Verbs};
+pub use pattern::{Pattern, Patterns, Target};
 pub use presented::{BySession, Closed, Presented, Standing, standing};
 pub use token::{Exchange, GateToken, Minter, Use};
+pub use verbs::{Method, Verbs};

@@ -19,7 +19,7 @@ use crate::{
 
 /// The longest gate token, in bytes: browsers keep cookies of up to 4 KiB, and API Gateway takes 10,240 bytes of headers
 /// in all.
-pub const LONGEST: usize = 3_500;
+pub(super) const LONGEST: usize = 3_500;
 
 /// Rows are purged a day after their logical end, so that a token that is presented late hears what happened.
 const KEPT_AFTER_END: Duration = Duration::from_hours(24);
@@ -169,8 +169,8 @@ impl GateToken {
             iat,
             nbf: self.nbf,
             exp: self.exp,
-            urls: self.urls.texts().map(str::to_owned).collect(),
-            verbs: self.verbs.as_slice().to_vec(),
+            urls: self.urls.clone().into(),
+            verbs: self.verbs.clone().into(),
         };
         service.sign(now, kind, &claims).await
     }

@@ -33,7 +33,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, GrantRefusal> {
     let token = Presented::judge(service, now, subject_token).await?.ok_or_else(not_standing)?;
     let urls = Patterns::parse(resource).map_err(target)?;
-    if !urls.iter().all(mint::may_be_exchanged) {
+    if !urls.as_slice().iter().all(mint::may_be_exchanged) {
         return Err(target_text("Each resource must be an absolute URL, with '*' right after the host's '/' only"));
     }
     Ok(Prepared { token, urls, holder: None })
