@@ -5,6 +5,7 @@
 mod body;
 mod described;
 mod docs;
+pub mod forward_auth;
 mod listening;
 mod oauth;
 mod routes;
