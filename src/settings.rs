@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::key::Algorithm;
+use crate::domain::{ids::Name, key::Algorithm};
 
 /// Where the state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Settings {
     pub issuer: Option<String>,
     /// `GATEMINT_FUNCTION`
     pub function: Option<String>,
+    /// `GATEMINT_CLUSTER`
+    pub cluster: Name,
     /// `GATEMINT_ORG`
     pub organisation: String,
     /// `GATEMINT_ACCESS_LIFE`
@@ -123,8 +125,9 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 24] = [
     "GATEMINT_ACCESS_LIFE",
+    "GATEMINT_CLUSTER",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
     "GATEMINT_FUNCTION",
@@ -245,9 +248,12 @@ impl Settings {
             ),
             function: reader
                 .read("GATEMINT_FUNCTION", "the name of a function, e.g. http", |text| Some(text.to_owned())),
+            cluster: reader
+                .read("GATEMINT_CLUSTER", "a name, e.g. default", |text| Name::parse(text, "cluster").ok())
+                .unwrap_or_else(Name::usual_cluster),
             organisation: reader
                 .read("GATEMINT_ORG", "a name, e.g. default-org", |text| {
-                    crate::domain::ids::Name::parse(text, "organisation").ok().map(|name| name.to_string())
+                    Name::parse(text, "organisation").ok().map(|name| name.to_string())
                 })
                 .unwrap_or_else(|| "default-org".to_owned()),
             access_life: reader.duration(

@@ -307,6 +307,7 @@ impl Backends {
             key_publish_ahead: settings.key_publish_ahead,
             password: PasswordPolicy { min_bytes: settings.password_min },
             organisation: settings.organisation.clone(),
+            cluster: settings.cluster.clone(),
             ..Policy::new(issuer)
         };
         let mut service = Service::new(

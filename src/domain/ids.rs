@@ -34,13 +34,19 @@ impl Name {
         }
     }
 
+    /// The name that a service has in resources unless it is given another one.
+    pub fn usual_cluster() -> Self {
+        Self("default".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a text is a [`Name`], for what has one inside.
+pub(in crate::domain) fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.len() <= MAX_NAME
         && text.split('.').all(|part| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{account::PasswordPolicy, key::Algorithm};
+use super::{account::PasswordPolicy, ids::Name, key::Algorithm};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -32,6 +32,8 @@ pub struct Policy {
     pub password: PasswordPolicy,
     /// A name that no namespace may take: clients of one dialect use it for their organisation.
     pub organisation: String,
+    /// What stands for this service in resources: `job://CLUSTER/…`.
+    pub cluster: Name,
 }
 
 impl Policy {
@@ -49,6 +51,7 @@ impl Policy {
             key_publish_ahead: DAY,
             password: PasswordPolicy { min_bytes: 15 },
             organisation: "default-org".into(),
+            cluster: Name::usual_cluster(),
         }
     }
 }
