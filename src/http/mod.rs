@@ -25,7 +25,7 @@ use tower_http::cors::CorsLayer;
 
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
-pub(crate) use v1::{ClientView, TokenView, UserView};
+pub(crate) use v1::{ClientView, SiteView, TokenView, UserView};
 
 use crate::domain::Service;
 use routes::{Document, Routes};
