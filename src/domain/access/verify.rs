@@ -248,7 +248,7 @@ impl Candidate {
                     };
                     let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
                     let account = &standing.account;
-                    if !allows(account, account.is_admin(), resource, permission.as_ref(), wanted(asked)) {
+                    if !allows(account, session.as_admin(), resource, permission.as_ref(), wanted(asked)) {
                         return Ok(Err(not_granted(resource, asked)));
                     }
                 }
