@@ -52,9 +52,9 @@
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
 //! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
-//! the key of refresh tokens' MACs. *Function*: a Lambda entry, or its routes. *Dialect*: one family of wire formats.
-//! *Gate token*: opens the URLs that it names, and nothing else. *Site*: the hosts of one shape, and the resource that each
-//! of them is. *Permission*: what an account may do with a resource.
+//! the key of refresh tokens' MACs. *Resource*: what a permission is about, `scheme://cluster/namespace[/…]`. *Site*: which
+//! hosts are which resources. *Gate token*: opens the URLs that it names, and nothing else. *Function*: a Lambda entry, or its
+//! routes. *Dialect*: one family of wire formats.
 
 #[cfg(all(feature = "aws", any(feature = "cli", feature = "lambda")))]
 pub mod aws;
