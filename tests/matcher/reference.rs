@@ -126,8 +126,8 @@ pub(crate) fn covers(pattern: &str, wanted: &[char]) -> bool {
     if wanted.len() < named.len() {
         return false;
     }
-    for at in 0..named.len() {
-        if wanted[at] != named[at] {
+    for (at, character) in named.iter().enumerate() {
+        if wanted[at] != *character {
             return false;
         }
     }
@@ -142,8 +142,8 @@ pub(crate) fn covers(pattern: &str, wanted: &[char]) -> bool {
 /// What is left of a path below a prefix, which may end in a slash or not.
 pub(crate) fn strip(path: &[char], prefix: &[char]) -> Option<Vec<char>> {
     let end = if prefix.last() == Some(&'/') { prefix.len() - 1 } else { prefix.len() };
-    for at in 0..end {
-        if path.get(at) != Some(&prefix[at]) {
+    for (at, character) in prefix.iter().take(end).enumerate() {
+        if path.get(at) != Some(character) {
             return None;
         }
     }
