@@ -85,6 +85,7 @@ fn agree(round: &Round, agreed: &mut Agreed) -> Result<(), TestCaseError> {
         if let (Some(path), Some(characters)) = (judged, expected) {
             prop_assert_eq!(Path::of_decoded(path.as_str()), Ok(path.clone()));
             if path.as_str().len() * 3 <= Path::MAX {
+                prop_assert_eq!(Path::of_encoded(&path.encoded()), Ok(path.clone()));
                 prop_assert_eq!(Path::of_encoded(&escaped(path.as_str())), Ok(path.clone()));
             }
             paths.push((path, characters));

@@ -43,7 +43,7 @@ pub enum BadPath {
 }
 
 impl Path {
-    /// The longest path, in bytes, as it comes: no server that we know takes a longer request line without being told to.
+    /// The longest path, in bytes, as it comes: what nginx and Apache take for a request line unless they are told otherwise.
     pub const MAX: usize = 8 * 1024;
 
     /// A path as it stands in a request line or a URL: percent-encoded, without a query. Decoded once.
@@ -90,6 +90,22 @@ impl Path {
     /// The path, decoded.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The path as it stands in a URL: whatever RFC 3986 §3.3 has no place for is percent-encoded.
+    pub fn encoded(&self) -> String {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        let mut text = String::with_capacity(self.0.len());
+        for byte in self.0.bytes() {
+            if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,=:@".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                text.push('%');
+                text.push(char::from(HEX[usize::from(byte >> 4)]));
+                text.push(char::from(HEX[usize::from(byte & 0x0f)]));
+            }
+        }
+        text
     }
 
     /// What is left of this path when a prefix is taken off, at a segment's boundary: `/k8s` or `/k8s/` of `/k8s/api` leaves
@@ -245,6 +261,16 @@ mod tests {
         }
         assert_eq!(Path::of_decoded(&"/a".repeat(Path::MAX)), Err(BadPath::TooLong));
         assert_eq!(Path::of_decoded("/a b/é").unwrap(), path("/a%20b/%C3%A9"));
+    }
+
+    #[test]
+    fn a_path_is_encoded_as_a_url_has_it() {
+        for (written, encoded) in
+            [("/", "/"), ("/a%20b/%c3%a9/%7e", "/a%20b/%C3%A9/~"), ("/a*b|\"<>,(x)", "/a*b%7C%22%3C%3E,(x)")]
+        {
+            assert_eq!(path(written).encoded(), encoded);
+            assert_eq!(path(encoded), path(written));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ const COOKIES: [&[u8]; 2] = [b"kg-jwt-session-code", b"dat"];
 /// The most cookies that are tried.
 const MOST: usize = 8;
 
-/// The longest credentials that are looked at, in bytes: nginx and Apache take less for all headers together.
+/// The longest credentials that are looked at, in bytes: twice what nginx takes for all headers unless it is told otherwise.
 const LONGEST: usize = 64 * 1024;
 
 /// A request's credential.
