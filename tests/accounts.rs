@@ -50,7 +50,7 @@ async fn every(test: &TestService, path: &str, limit: usize, access: &str) -> (V
     }
 }
 
-const ENDPOINTS: [(Method, &str); 14] = [
+const ENDPOINTS: [(Method, &str); 19] = [
     (Method::GET, "/v1/me"),
     (Method::POST, "/v1/me/password"),
     (Method::GET, "/v1/tokens"),
@@ -65,6 +65,11 @@ const ENDPOINTS: [(Method, &str); 14] = [
     (Method::GET, "/v1/clients/gatemint"),
     (Method::PATCH, "/v1/clients/gatemint"),
     (Method::DELETE, "/v1/clients/gatemint"),
+    (Method::GET, "/v1/sites"),
+    (Method::POST, "/v1/sites"),
+    (Method::GET, "/v1/sites/jobs"),
+    (Method::PATCH, "/v1/sites/jobs"),
+    (Method::DELETE, "/v1/sites/jobs"),
 ];
 
 #[tokio::test]
@@ -78,7 +83,7 @@ async fn without_a_token_nothing_is_told_and_without_the_role_nothing_of_others(
             assert!(answer.header("www-authenticate").starts_with("Bearer "), "{method} {path}");
             refused += 1;
         }
-        if path.starts_with("/v1/users") || path.starts_with("/v1/clients") {
+        if ["/v1/users", "/v1/clients", "/v1/sites"].iter().any(|start| path.starts_with(start)) {
             let answer = test.v1(method.clone(), path, &ada.access, Some(json!({"enabled": false}))).await;
             assert_problem(&answer, 403, None);
             refused += 1;
@@ -254,7 +259,8 @@ async fn an_admin_makes_reads_changes_lists_and_deletes_clients() {
         ask(Method::POST, "/v1/clients", Some(json!({"id": "ci", "scopes": ["jobs:run"], "access_life": 60}))).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let secret = made.json["secret"].as_str().unwrap().to_owned();
-    assert_eq!(made.json["grants"], json!(["password", "refresh_token", "client_credentials"]));
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    assert_eq!(made.json["grants"], json!(["password", "refresh_token", exchange, "client_credentials"]));
     let own = async |secret: &str| {
         let form = [("grant_type", "client_credentials"), ("client_id", "ci"), ("client_secret", secret)];
         test.form("/oauth2/token", &form).await
@@ -274,7 +280,7 @@ async fn an_admin_makes_reads_changes_lists_and_deletes_clients() {
 
     let public = ask(Method::POST, "/v1/clients", Some(json!({"id": "app", "public": true}))).await;
     assert_eq!((public.status, public.json.get("secret")), (StatusCode::CREATED, None), "{}", public.text);
-    assert_eq!(public.json["grants"], json!(["password", "refresh_token"]));
+    assert_eq!(public.json["grants"], json!(["password", "refresh_token", exchange]));
     assert_problem(
         &ask(Method::PATCH, "/v1/clients/app", Some(json!({"new_secret": true}))).await,
         422,

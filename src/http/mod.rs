@@ -26,7 +26,7 @@ use tower_http::cors::CorsLayer;
 
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
-pub(crate) use v1::{ClientView, TokenView, UserView};
+pub(crate) use v1::{ClientView, SiteView, TokenView, UserView};
 
 use crate::domain::Service;
 use routes::{Document, Routes};
@@ -102,12 +102,13 @@ impl Options {
     /// From the settings' texts.
     ///
     /// # Errors
-    /// An origin that cannot stand in a header.
+    /// An origin that cannot stand in a header, or a family of headers that is none.
     pub fn of(
         trusted_proxies: usize,
         cors_origins: &[String],
-        forward_headers: Option<forward_auth::Family>,
-    ) -> Result<Self, axum::http::header::InvalidHeaderValue> {
+        forward_headers: Option<&str>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let forward_headers = forward_headers.map(str::parse).transpose()?;
         let cors_origins = cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect::<Result<_, _>>()?;
         Ok(Self { trusted_proxies, cors_origins, forward_headers })
     }
