@@ -25,7 +25,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use serde::de::DeserializeOwned;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -35,13 +35,21 @@ use dress::Failure;
 
 /// The routes of this dialect.
 pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/version", get(discovery::version))
-        .route("/api", get(discovery::core_versions))
-        .route("/api/v1", get(discovery::core_resources))
-        .route("/apis", get(discovery::groups))
-        .route("/apis/kubegateway.kubevirt.io", get(discovery::group))
-        .route("/apis/kubegateway.kubevirt.io/v1beta1", get(discovery::resources))
+    let discovery = [
+        ("/version", get(discovery::version)),
+        ("/api", get(discovery::core_versions)),
+        ("/api/v1", get(discovery::core_resources)),
+        ("/apis", get(discovery::groups)),
+        ("/apis/kubegateway.kubevirt.io", get(discovery::group)),
+        ("/apis/kubegateway.kubevirt.io/v1beta1", get(discovery::resources)),
+    ];
+    // Clients that are generated from Kubernetes' own document put a slash behind it.
+    let with_slash = |router: Router<App>, (path, answers): (&str, MethodRouter<App>)| {
+        router.route(path, answers.clone()).route(&format!("{path}/"), answers)
+    };
+    discovery
+        .into_iter()
+        .fold(Router::new(), with_slash)
         .route(
             "/apis/kubegateway.kubevirt.io/v1beta1/namespaces/{namespace}/gatetokens",
             get(gate_tokens::list).post(gate_tokens::create),
