@@ -49,6 +49,10 @@ async fn the_owner_of_a_namespace_sees_its_gate_tokens_after_the_sessions() {
         }
         assert_eq!(all.of_owner(99, &all.root).await.0, all.of_owner(99, &all.owner).await.0, "admins see the same");
     }
+    for place in ["~A", "~../x", &format!("~{}", "a".repeat(2000))] {
+        let path = format!("/v1/tokens?cursor={}", URL_SAFE_NO_PAD.encode(place));
+        assert_eq!(all.get(&path, &all.owner).await.status, StatusCode::BAD_REQUEST, "{place}");
+    }
     let (items, _) = all.of_owner(99, &all.owner).await;
     let gate = &items[4];
     let now = all.test.service.now();

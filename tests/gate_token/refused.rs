@@ -190,6 +190,7 @@ async fn what_only_tries_changes_watches_or_selects_otherwise_is_refused_and_doe
         (Method::GET, query(PATH, "limit=-1"), None, 400, "BadRequest", "limit"),
         (Method::GET, query(PATH, "limit=1&limit=2"), None, 400, "BadRequest", "repeated"),
         (Method::GET, query(PATH, "continue=%21"), None, 400, "BadRequest", "continue"),
+        (Method::GET, query(PATH, "continue=QQ"), None, 400, "BadRequest", "continue"),
         (Method::GET, query(PATH, "labelSelector=a+in+(b)"), None, 400, "BadRequest", "labelSelector"),
         (Method::GET, query(PATH, "fieldSelector=status.phase%3DReady"), None, 400, "BadRequest", "fieldSelector"),
         (Method::GET, query(PATH, "limit=%ff"), None, 400, "BadRequest", "UTF-8"),

@@ -136,7 +136,7 @@ const AMONG_GATE_TOKENS: char = '~';
 /// Lists an account's live tokens: its sessions, then the gate tokens of its namespace.
 ///
 /// # Errors
-/// `Unavailable`.
+/// `Malformed`: `after` is no place in such a list. `Unavailable`.
 pub async fn list(
     service: &Service,
     now: Timestamp,
@@ -145,7 +145,9 @@ pub async fn list(
     limit: usize,
 ) -> Result<(Vec<LiveToken>, Option<String>), Refusal> {
     let (mut live, after, left) = match after.and_then(|after| after.strip_prefix(AMONG_GATE_TOKENS)) {
-        Some(name) => (Vec::new(), Some(name).filter(|name| !name.is_empty()), limit),
+        Some("") => (Vec::new(), None, limit),
+        Some(name) if Name::parse(name, "cursor").is_ok() => (Vec::new(), Some(name), limit),
+        Some(_) => return Err(Refusal::malformed("cursor must be the next_cursor of an earlier page")),
         None => {
             let page = sessions(service, now, account, after, limit).await?;
             if page.next.is_some() {

@@ -1,10 +1,10 @@
 //! What the query of a request asks for besides.
 
+use axum::http::{StatusCode, Uri};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{dress::Failure, selector::Selector};
-use crate::http::body::parse_form;
-use axum::http::{StatusCode, Uri};
+use crate::{domain::ids::Name, http::body::parse_form};
 
 /// How many objects a page has at most, and unless it is said.
 const MOST: usize = 500;
@@ -69,11 +69,10 @@ impl ListOptions {
             Some(limit) => limit.parse().map_err(|_| Failure::bad_request("limit must be a number from 0 on"))?,
             None => 0,
         };
+        // What a page ends with is a name.
         let after = query.get("continue")?.map(|text| {
-            URL_SAFE_NO_PAD
-                .decode(text)
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok())
+            let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            name.filter(|name| Name::parse(name, "continue").is_ok())
                 .ok_or_else(|| Failure::bad_request("continue must be metadata.continue of the page before"))
         });
         Ok(Self {
