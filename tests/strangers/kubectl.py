@@ -102,9 +102,8 @@ def kubectls(place):
     at_hand = shutil.which("kubectl")
     found[client_version(at_hand)] = at_hand
     if not any(version.startswith(DEBIAN) for version in found):
-        download = subprocess.run(
-            ["apt-get", "download", "kubernetes-client"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        command = ["apt-get", "download", "kubernetes-client"]
+        download = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         packages = sorted(place.glob("kubernetes-client_*.deb"))
         check(packages, f"Debian's package kubernetes-client cannot be had: {download.stdout}")
         subprocess.run(["dpkg-deb", "-x", str(packages[0]), str(place / "debian")], check=True)
@@ -315,7 +314,7 @@ def main():
                 made = walk(kubectl, serve, f"127.0.0.1:{tls.port}")
                 counted(f"{kubectl.commands} commands of kubectl {version}, {made} GateTokens made, listed and deleted")
             made = python_client(url, cert, admin, serve)
-            counted(f"{made} GateTokens made, listed and deleted by Kubernetes' Python client {kubernetes.__version__}, 5 refusals understood")
+            counted(f"{made} GateTokens made, listed and deleted by the Python client {kubernetes.__version__}, 5 refusals understood")
         tls.listener.close()
 
 

@@ -106,7 +106,11 @@ impl Failure {
                 _ => r#"Bearer realm="gatemint", error="invalid_token""#,
             });
         } else if let Some(field) = refusal.field {
-            failure = failure.because(field, "FieldValueForbidden", text);
+            let cause = match refusal.kind {
+                RefusalKind::Conflict => "FieldValueDuplicate",
+                _ => "FieldValueForbidden",
+            };
+            failure = failure.because(field, cause, text);
         }
         failure
     }
