@@ -2,6 +2,7 @@
 //!
 //! A *dialect* is a folder: its routes, its wire types, its way to say no. It may use the domain, never another dialect.
 
+mod bearer;
 mod body;
 mod described;
 mod docs;
@@ -159,6 +160,8 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         .fallback(async |uri: Uri| {
             if oauth::is_ours(uri.path()) {
                 oauth::nothing_here()
+            } else if kubernetes::is_ours(uri.path()) {
+                kubernetes::nothing_here()
             } else {
                 v1::problem(StatusCode::NOT_FOUND, "there is nothing at this path")
             }
