@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::{Policy, ids::Name, key::Algorithm};
+use crate::{
+    domain::{Policy, ids::Name, key::Algorithm},
+    http::forward_auth::Family,
+};
 
 /// Where the state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub struct Settings {
     pub hash_threads: usize,
     /// `GATEMINT_TRUSTED_PROXIES`
     pub trusted_proxies: usize,
+    /// `GATEMINT_FORWARD_HEADERS`; none takes whichever family of headers is there
+    pub forward_headers: Option<Family>,
     /// `GATEMINT_CORS_ORIGINS`
     pub cors_origins: Vec<String>,
     /// `GATEMINT_LOG`: a filter as of tracing-subscriber
@@ -131,11 +136,12 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 28] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CLUSTER",
     "GATEMINT_CORS_ORIGINS",
     "GATEMINT_DATA",
+    "GATEMINT_FORWARD_HEADERS",
     "GATEMINT_FUNCTION",
     "GATEMINT_GATE_MAX_LIFE",
     "GATEMINT_HASH_THREADS",
@@ -334,6 +340,8 @@ impl Settings {
                     text.parse().ok().filter(|proxies| *proxies <= 16)
                 })
                 .unwrap_or(0),
+            forward_headers: reader
+                .read("GATEMINT_FORWARD_HEADERS", "nginx, forwarded or envoy", |text| text.parse().ok()),
             cors_origins: reader
                 .read("GATEMINT_CORS_ORIGINS", "origins joined by commas, e.g. https://console.example.org", |text| {
                     text.split(',').map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()

@@ -50,7 +50,7 @@ async fn every(test: &TestService, path: &str, limit: usize, access: &str) -> (V
     }
 }
 
-const ENDPOINTS: [(Method, &str); 14] = [
+const ENDPOINTS: [(Method, &str); 19] = [
     (Method::GET, "/v1/me"),
     (Method::POST, "/v1/me/password"),
     (Method::GET, "/v1/tokens"),
@@ -65,6 +65,11 @@ const ENDPOINTS: [(Method, &str); 14] = [
     (Method::GET, "/v1/clients/gatemint"),
     (Method::PATCH, "/v1/clients/gatemint"),
     (Method::DELETE, "/v1/clients/gatemint"),
+    (Method::GET, "/v1/sites"),
+    (Method::POST, "/v1/sites"),
+    (Method::GET, "/v1/sites/jobs"),
+    (Method::PATCH, "/v1/sites/jobs"),
+    (Method::DELETE, "/v1/sites/jobs"),
 ];
 
 #[tokio::test]
@@ -78,7 +83,7 @@ async fn without_a_token_nothing_is_told_and_without_the_role_nothing_of_others(
             assert!(answer.header("www-authenticate").starts_with("Bearer "), "{method} {path}");
             refused += 1;
         }
-        if path.starts_with("/v1/users") || path.starts_with("/v1/clients") {
+        if ["/v1/users", "/v1/clients", "/v1/sites"].iter().any(|start| path.starts_with(start)) {
             let answer = test.v1(method.clone(), path, &ada.access, Some(json!({"enabled": false}))).await;
             assert_problem(&answer, 403, None);
             refused += 1;

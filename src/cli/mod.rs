@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0, 1 refused or failed, 2 used wrongly. Errors go to stderr and say what to do next.
 
+mod acl;
 mod backup;
 mod clients;
 mod door;
@@ -15,6 +16,7 @@ mod output;
 mod password;
 mod serve;
 mod shell;
+mod sites;
 mod token;
 mod tokens;
 mod users;
@@ -108,6 +110,12 @@ enum Command {
     /// Make, show, change and end OAuth clients
     #[command(subcommand)]
     Client(clients::Client),
+    /// Make, show, change and end sites: which hosts are which resources
+    #[command(subcommand)]
+    Site(sites::Site),
+    /// Give, take away and list users' permissions
+    #[command(subcommand)]
+    Acl(acl::Acl),
     /// List and rotate the signing keys
     #[command(subcommand)]
     Key(keys::Key),
@@ -226,6 +234,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Token { command } => token::run(command, &global).await,
             Command::User(user) => user.run(&global, &settings).await,
             Command::Client(client) => client.run(&global, &settings).await,
+            Command::Site(site) => site.run(&global, &settings).await,
+            Command::Acl(acl) => acl.run(&global, &settings).await,
             Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
             Command::Backup(backup) => backup.run(&global, &settings).await,

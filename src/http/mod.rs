@@ -5,7 +5,7 @@
 mod body;
 mod described;
 mod docs;
-pub(crate) mod forward_auth;
+pub mod forward_auth;
 mod kube_gateway;
 mod kubernetes;
 mod listening;
@@ -25,7 +25,7 @@ use tower_http::cors::CorsLayer;
 
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
-pub(crate) use v1::{ClientView, TokenView, UserView};
+pub(crate) use v1::{ClientView, SiteView, TokenView, UserView};
 
 use crate::domain::Service;
 use routes::{Document, Routes};
@@ -93,6 +93,8 @@ pub struct Options {
     pub trusted_proxies: usize,
     /// The origins whose pages may call more than discovery.
     pub cors_origins: Vec<HeaderValue>,
+    /// Which proxies ask about requests; none: whichever the headers are of.
+    pub forward_headers: Option<forward_auth::Family>,
 }
 
 impl Options {
@@ -100,9 +102,13 @@ impl Options {
     ///
     /// # Errors
     /// An origin that cannot stand in a header.
-    pub fn of(trusted_proxies: usize, cors_origins: &[String]) -> Result<Self, axum::http::header::InvalidHeaderValue> {
+    pub fn of(
+        trusted_proxies: usize,
+        cors_origins: &[String],
+        forward_headers: Option<forward_auth::Family>,
+    ) -> Result<Self, axum::http::header::InvalidHeaderValue> {
         let cors_origins = cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect::<Result<_, _>>()?;
-        Ok(Self { trusted_proxies, cors_origins })
+        Ok(Self { trusted_proxies, cors_origins, forward_headers })
     }
 }
 
@@ -112,13 +118,15 @@ pub(crate) struct App {
     pub(crate) service: Arc<Service>,
     pub(crate) function: Function,
     pub(crate) trusted_proxies: usize,
+    pub(crate) forward_headers: Option<forward_auth::Family>,
     pub(crate) document: Document,
 }
 
 /// The routes of a function.
 pub fn router(service: Arc<Service>, function: Function, options: &Options) -> Router {
     let document = Document::new(&service.policy.issuer);
-    let app = App { service, function, trusted_proxies: options.trusted_proxies, document };
+    let (trusted_proxies, forward_headers) = (options.trusted_proxies, options.forward_headers);
+    let app = App { service, function, trusted_proxies, forward_headers, document };
     let mut ours = Router::new();
     if function.serves(Function::Token) {
         ours = ours.merge(oauth::tokens().into_router()).merge(v1::own_password().into_router());

@@ -145,11 +145,12 @@ RFC 3339 under `/v1` and Unix seconds in tokens. `HEAD` is answered wherever `GE
 with 404, a method that is not here with 405 and `Allow`.";
 
 /// The groups, in the order in which they are read.
-pub(super) const TAGS: [(&str, &str); 7] = [
+pub(super) const TAGS: [(&str, &str); 8] = [
     ("Tokens", "Getting, ending and judging tokens (RFC 6749, RFC 7009, RFC 7662)."),
     ("Oneself", "Whoever asks, by an access token."),
     ("Users", "For users with the role `admin`, whose token's scope has `roles`."),
     ("Clients", "The programs that ask for tokens. For users with the role `admin`, whose token's scope has `roles`."),
+    ("Sites", "Which hosts are which resources. For users with the role `admin`, whose token's scope has `roles`."),
     (
         "Keys and metadata",
         "What verifiers and clients read before they ask. No credential is needed, and any page may read it.",

@@ -13,64 +13,46 @@
 //! The third is API Gateway's convention for all its Lambda authorizers: nothing but the error's text counts, and it must
 //! be that word alone. Where it is not honoured, the answer is a 500: closed, in any case.
 //!
-//! The credential is the Bearer token of the Authorization header, and nothing else.
+//! The credential is the Bearer token of the Authorization header, or the cookies that may hold a token, as for `/auth/verify`.
 
 use std::time::Duration;
 
 use lambda_http::lambda_runtime::Diagnostic;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        RefusalKind, Secret, Service,
-        access::{Asked, Credential, Passer, Place, verify},
+        Refusal, RefusalKind, Secret, Service,
+        access::{Asked, Passer, verify},
         gate::{Host, Method, Path, Scheme, Target},
     },
+    http::forward_auth::Credential,
     metric::{self, Stopwatch},
 };
-
-/// The longest Authorization header that is looked at: API Gateway takes no more than that for all headers together.
-const LONGEST_HEADER: usize = 10_240;
 
 /// How long judging may take: less than the function's own limit, past which Lambda ends the process without a word.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A simple response.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Verdict {
     is_authorized: bool,
-    context: Context,
+    context: Map<String, Value>,
+}
+
+impl Verdict {
+    fn of(passer: Option<&Passer>) -> Self {
+        Self { is_authorized: passer.is_some(), context: context(passer.unwrap_or(&Passer::default())) }
+    }
 }
 
 /// What the integration is told: `$context.authorizer.X-Auth-Request-User` in a parameter mapping,
 /// `requestContext.authorizer.lambda` in a function's event. All of it is always there, empty when unknown, so that
 /// nothing of the caller's own can stand in its place.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Context {
-    #[serde(rename = "X-Auth-Request-User")]
-    user: String,
-    #[serde(rename = "X-Auth-Request-Preferred-Username")]
-    preferred_username: String,
-    #[serde(rename = "X-Auth-Request-Email")]
-    email: String,
-    #[serde(rename = "X-Auth-Request-Groups")]
-    groups: String,
-    #[serde(rename = "kubeflow-userid")]
-    kubeflow_userid: String,
-}
-
-impl From<Passer> for Context {
-    fn from(passer: Passer) -> Self {
-        Self {
-            preferred_username: passer.user.clone(),
-            kubeflow_userid: passer.user.clone(),
-            user: passer.user,
-            email: passer.email,
-            groups: passer.groups.join(","),
-        }
-    }
+fn context(passer: &Passer) -> Map<String, Value> {
+    passer.told().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 /// Answers one authorizer event. Whatever is not an access token that stands, for this issuer, does not pass.
@@ -103,22 +85,20 @@ pub(super) async fn answer(service: &Service, event: &Value) -> Result<Verdict, 
 /// The one text that API Gateway makes a 401.
 const UNAUTHORIZED: &str = "Unauthorized";
 
-async fn judge(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> {
-    let token = bearer(event).map_err(|why| {
-        tracing::info!(reason = why, "authorizer event refused");
-        refused(UNAUTHORIZED, UNAUTHORIZED)
-    })?;
-    let target = target(event).map_err(|why| {
-        tracing::info!(reason = why, "authorizer event refused");
-        why
-    });
-    let Ok(target) = target else { return Ok(Verdict::default()) };
-    let credentials = token.into_iter().map(|token| Credential { place: Place::Bearer, token }).collect();
+async fn pass(service: &Service, event: &Value) -> Result<Passer, Refusal> {
+    let (target, tokens) = (target(event)?, tokens(event)?);
     let asked = Asked { target: &target, audience: &service.policy.issuer };
-    match verify(service, service.now(), asked, credentials).await {
-        Ok(passer) => Ok(Verdict { is_authorized: true, context: passer.into() }),
+    verify(service, service.now(), asked, tokens).await
+}
+
+async fn judge(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> {
+    match pass(service, event).await {
+        Ok(passer) => Ok(Verdict::of(Some(&passer))),
         Err(refusal) => match refusal.kind {
-            RefusalKind::Unauthenticated => Err(refused(UNAUTHORIZED, UNAUTHORIZED)),
+            RefusalKind::Unauthenticated => {
+                tracing::info!(reason = %refusal.text, "a request was not let pass");
+                Err(refused(UNAUTHORIZED, UNAUTHORIZED))
+            }
             RefusalKind::Unavailable => {
                 tracing::error!(cause = refusal.cause(), "a request could not be judged");
                 Err(refused("Unavailable", &refusal.text))
@@ -130,7 +110,10 @@ async fn judge(service: &Service, event: &Value) -> Result<Verdict, Diagnostic> 
             | RefusalKind::Conflict
             | RefusalKind::Gone
             | RefusalKind::TooLarge
-            | RefusalKind::Throttled(_) => Ok(Verdict::default()),
+            | RefusalKind::Throttled(_) => {
+                tracing::info!(reason = %refusal.text, "a request was not let pass");
+                Ok(Verdict::of(None))
+            }
         },
     }
 }
@@ -141,45 +124,50 @@ fn refused(kind: &str, text: &str) -> Diagnostic {
 
 /// What the request wants. API Gateway takes requests over TLS alone, decodes the path once, and says itself which host the
 /// request came to.
-fn target(event: &Value) -> Result<Target, &'static str> {
+fn target(event: &Value) -> Result<Target, Refusal> {
+    let none = |what: &'static str| move || Refusal::forbidden(what);
     let context = &event["requestContext"];
-    let method = context["http"]["method"].as_str().and_then(Method::parse).ok_or("the method is none")?;
-    let host = context["domainName"].as_str().ok_or("domainName is no string")?;
-    let host = Host::parse(host, Some(Scheme::Https)).map_err(|_| "domainName is no host")?;
-    let path = event["rawPath"].as_str().ok_or("rawPath is no string")?;
-    let path = Path::of_decoded(path).map_err(|_| "rawPath has more than one reading")?;
+    let method = context["http"]["method"].as_str().and_then(Method::parse).ok_or_else(none("the method is none"))?;
+    let host = context["domainName"].as_str().and_then(|host| Host::parse(host, Some(Scheme::Https)).ok());
+    let host = host.ok_or_else(none("domainName is no host"))?;
+    let path = event["rawPath"].as_str().and_then(|path| Path::of_decoded(path).ok());
+    let path = path.ok_or_else(none("rawPath has more than one reading"))?;
     Ok(Target { method, scheme: Some(Scheme::Https), host, path })
 }
 
-/// The Bearer token of the event's Authorization header, if it has one; else what is wrong. API Gateway joins the values
-/// of a header that is there twice with a comma, which no token has.
-fn bearer(event: &Value) -> Result<Option<Secret<String>>, &'static str> {
-    let headers = match event.get("headers") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Object(headers)) => headers,
-        Some(_) => return Err("headers is no object"),
-    };
-    // They are in lower case; another spelling beside it is somebody's trick.
-    let mut found = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-    let Some((_, value)) = found.next() else { return Ok(None) };
-    if found.next().is_some() {
-        return Err("more than one Authorization header");
+/// The tokens that came with the request: of its Authorization header, else of its cookies, which this payload format has in a
+/// list of their own. API Gateway joins the values of a header that is there twice with a comma, which no token has.
+fn tokens(event: &Value) -> Result<Vec<Secret<String>>, Refusal> {
+    let malformed = |why: &'static str| Refusal::unauthenticated(why);
+    let mut authorization = Vec::new();
+    let mut cookies = Vec::new();
+    match &event["headers"] {
+        Value::Null => {}
+        Value::Object(headers) => {
+            for (name, value) in headers {
+                // They are in lower case; another spelling beside it is somebody's trick, and counts as a second one.
+                let values = if name.eq_ignore_ascii_case("authorization") {
+                    &mut authorization
+                } else if name.eq_ignore_ascii_case("cookie") {
+                    &mut cookies
+                } else {
+                    continue;
+                };
+                values.push(value.as_str().ok_or_else(|| malformed("a header is no string"))?.as_bytes());
+            }
+        }
+        _ => return Err(malformed("headers is no object")),
     }
-    let value = value.as_str().ok_or("the Authorization header is no string")?;
-    if value.len() > LONGEST_HEADER {
-        return Err("the Authorization header is too long");
+    match &event["cookies"] {
+        Value::Null => {}
+        Value::Array(list) => {
+            for cookie in list {
+                cookies.push(cookie.as_str().ok_or_else(|| malformed("a cookie is no string"))?.as_bytes());
+            }
+        }
+        _ => return Err(malformed("cookies is no array")),
     }
-    let Some((scheme, token)) = value.split_once(' ') else { return Ok(None) };
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Ok(None);
-    }
-    let token = token.trim_matches(' ');
-    // RFC 6750 §2.1
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if token.is_empty() || !token.bytes().all(is_token) {
-        return Err("the Authorization header holds no single token");
-    }
-    Ok(Some(Secret::new(token.to_owned())))
+    Ok(Credential::of(authorization, cookies)?.into_tokens())
 }
 
 #[cfg(test)]
@@ -188,8 +176,13 @@ mod tests {
 
     use super::*;
 
-    fn with_headers(headers: &Value) -> Result<Option<String>, &'static str> {
-        bearer(&json!({ "headers": headers })).map(|token| token.map(|token| token.expose().clone()))
+    fn found(event: &Value) -> Option<Vec<String>> {
+        let tokens = tokens(event).ok()?;
+        Some(tokens.iter().map(|token| token.expose().clone()).collect())
+    }
+
+    fn with_headers(headers: &Value) -> Option<Vec<String>> {
+        found(&json!({ "headers": headers }))
     }
 
     #[test]
@@ -197,25 +190,37 @@ mod tests {
         for name in ["authorization", "Authorization"] {
             for scheme in ["Bearer", "bearer", "BEARER"] {
                 let value = format!("{scheme} a.b-c.d_e");
-                assert_eq!(with_headers(&json!({ name: value })), Ok(Some("a.b-c.d_e".to_owned())));
+                assert_eq!(with_headers(&json!({ name: value })), Some(vec!["a.b-c.d_e".to_owned()]));
             }
         }
     }
 
     #[test]
+    fn cookies_are_candidates_where_there_is_no_bearer() {
+        let cookies = json!(["a=b", "dat=x.y.z", "kg-jwt-session-code=p.q.r"]);
+        let two = Some(vec!["x.y.z".to_owned(), "p.q.r".to_owned()]);
+        assert_eq!(found(&json!({ "cookies": cookies })), two);
+        let bearer = json!({ "authorization": "Bearer a.b.c" });
+        assert_eq!(found(&json!({ "headers": bearer, "cookies": cookies })), Some(vec!["a.b.c".to_owned()]));
+        let nine: Vec<String> = (0..9).map(|n| format!("dat=x.y.{n}")).collect();
+        assert_eq!(found(&json!({ "cookies": nine })), None);
+        assert_eq!(found(&json!({ "cookies": [1] })), None);
+        assert_eq!(found(&json!({ "cookies": "dat=x.y.z" })), None);
+    }
+
+    #[test]
     fn without_one_there_is_no_credential() {
-        assert!(bearer(&json!({})).unwrap().is_none());
+        assert_eq!(found(&json!({})), Some(vec![]));
         let none = [
             json!(null),
             json!({}),
             json!({ "authorization": "" }),
-            json!({ "authorization": "Bearer" }),
             json!({ "authorization": "Basic YTpi" }),
             json!({ "authorization": "DPoP a.b.c" }),
-            json!({ "proxy-authorization": "Bearer a.b.c", "cookie": "dat=a.b.c" }),
+            json!({ "proxy-authorization": "Bearer a.b.c", "cookie": "other=a.b.c" }),
         ];
         for headers in none {
-            assert_eq!(with_headers(&headers), Ok(None), "{headers}");
+            assert_eq!(with_headers(&headers), Some(vec![]), "{headers}");
         }
     }
 
@@ -230,19 +235,21 @@ mod tests {
             json!({ "authorization": "Bearer a.b.c,Bearer d.e.f" }),
             json!({ "authorization": "Bearer a.b.c, Basic YTpi" }),
             json!({ "authorization": "Bearer a.b.c d.e.f" }),
+            json!({ "authorization": "Bearer" }),
             json!({ "authorization": "Bearer  " }),
             json!({ "authorization": "Bearer a\u{0}b" }),
             json!({ "authorization": "Bearer \u{e9}" }),
-            json!({ "authorization": format!("Bearer {}", "a".repeat(LONGEST_HEADER)) }),
+            json!({ "authorization": format!("Bearer {}", "a".repeat(65 * 1024)) }),
+            json!({ "cookie": 1 }),
         ];
         for headers in wrong {
-            assert!(with_headers(&headers).is_err(), "{headers}");
+            assert_eq!(with_headers(&headers), None, "{headers}");
         }
     }
 
     #[test]
     fn the_context_always_has_all_five_fields() {
-        let empty = serde_json::to_value(Verdict::default()).unwrap();
+        let empty = serde_json::to_value(Verdict::of(None)).unwrap();
         assert_eq!(
             empty,
             json!({

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::support::{PASSWORD, TestService};
 
-const ROUTES: [&str; 24] = [
+const ROUTES: [&str; 26] = [
     "/oauth2/token",
     "/oauth2/revoke",
     "/oauth2/introspect",
@@ -38,6 +38,8 @@ const ROUTES: [&str; 24] = [
     "/v1/users/ada",
     "/v1/clients",
     "/v1/clients/gatemint",
+    "/v1/sites",
+    "/v1/sites/jobs",
     "/v1/tokens",
     "/v1/tokens/x",
     "/",
@@ -58,7 +60,7 @@ const PARAMETERS: [&str; 12] = [
     "x",
 ];
 /// The routes that take JSON, with an object that they would take.
-const TAKERS: [(&str, &str, &str); 5] = [
+const TAKERS: [(&str, &str, &str); 7] = [
     (
         "POST",
         "/v1/users",
@@ -79,6 +81,12 @@ const TAKERS: [(&str, &str, &str); 5] = [
         "/v1/clients/shop",
         r#"{"enabled":true,"grants":["password"],"audiences":[],"scopes":[],"introspect":false,"access_life":null}"#,
     ),
+    (
+        "POST",
+        "/v1/sites",
+        r#"{"id":"jobs","host":"{name}--{owner}.{cluster}.example.org","resource":"job://{cluster}/{owner}/{name}"}"#,
+    ),
+    ("PATCH", "/v1/sites/jobs", r#"{"host":"{a}.example.org","resource":"job://{cluster}/{a}"}"#),
     ("POST", "/v1/me/password", r#"{"old":"correct horse battery staple","new":"correct horse battery stapler"}"#),
 ];
 

@@ -139,7 +139,9 @@ async fn names_roles_and_e_mail_addresses_of_every_wrong_shape_are_refused_by_fi
         let user = json!({"name": "eve", "namespace": name, "password": PASSWORD});
         invalid(&test, &admin, Method::POST, "/v1/users", &user, "namespace").await;
         invalid(&test, &admin, Method::POST, "/v1/clients", &json!({"id": name}), "id").await;
-        tried += 3;
+        let site = json!({"id": name, "host": "a.example.org", "resource": "flow://default/a"});
+        invalid(&test, &admin, Method::POST, "/v1/sites", &site, "id").await;
+        tried += 4;
     }
     let organisation = json!({"name": "eve", "namespace": "default-org", "password": PASSWORD});
     invalid(&test, &admin, Method::POST, "/v1/users", &organisation, "namespace").await;
@@ -269,6 +271,7 @@ async fn a_json_body_of_a_wrong_shape_is_refused_without_a_word_of_it() {
         (Method::PATCH, "/v1/users/root"),
         (Method::POST, "/v1/clients"),
         (Method::PATCH, "/v1/clients/gatemint"),
+        (Method::POST, "/v1/sites"),
         (Method::POST, "/v1/me/password"),
     ];
     let ask = async |method: &Method, path: &str, content_type: Option<&str>, body: &[u8]| {
@@ -343,6 +346,7 @@ async fn paths_and_queries_that_name_nothing_are_refused() {
         for (collection, methods) in [
             ("users", vec![Method::GET, Method::DELETE, Method::PATCH]),
             ("clients", vec![Method::GET, Method::DELETE, Method::PATCH]),
+            ("sites", vec![Method::GET, Method::DELETE, Method::PATCH]),
             ("tokens", vec![Method::DELETE]),
         ] {
             for method in methods {
@@ -355,7 +359,7 @@ async fn paths_and_queries_that_name_nothing_are_refused() {
         }
     }
     for name in ["%ff", "%c3%28", "a%80b", "%ed%a0%80"] {
-        for collection in ["users", "clients", "tokens"] {
+        for collection in ["users", "clients", "sites", "tokens"] {
             let answer = test.v1(Method::DELETE, &format!("/v1/{collection}/{name}"), &admin, None).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{collection} {name}: {}", answer.text);
             assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text);
@@ -380,7 +384,7 @@ async fn paths_and_queries_that_name_nothing_are_refused() {
         "limit=%00",
         "limit=+1",
     ] {
-        for collection in ["users", "clients", "tokens"] {
+        for collection in ["users", "clients", "sites", "tokens"] {
             let answer = test.v1(Method::GET, &format!("/v1/{collection}?{query}"), &admin, None).await;
             // What Rust's integers accept beyond digits is a number all the same.
             if query != "limit=+1" {
@@ -392,7 +396,7 @@ async fn paths_and_queries_that_name_nothing_are_refused() {
         }
     }
     for query in ["", "limit", "limit=", "unknown=1", "cursor=YQ", "cursor=AA", "&&&", "=", "=x", "limit=1&x=%00"] {
-        for collection in ["users", "clients", "tokens"] {
+        for collection in ["users", "clients", "sites", "tokens"] {
             let answer = test.v1(Method::GET, &format!("/v1/{collection}?{query}"), &admin, None).await;
             assert_eq!(answer.status, StatusCode::OK, "{collection} {query}: {}", answer.text);
             tried += 1;

@@ -1,6 +1,6 @@
 """What schemathesis calls around every request: the document's examples become true, and the run keeps its credentials.
 
-The examples speak of a user `ada`, of clients `ci` and `desktop`, and of secrets that nobody can write down beforehand.
+The examples speak of a user `ada`, of clients `ci` and `desktop`, of sites `jobs` and `wiki`, and of secrets that nobody can write down beforehand.
 Here they exist, are made again when a request has ended or changed them, and a secret of an example is replaced by one that
 is good now. Requests that would end the run's own admin, session or client are sent at somebody else.
 """
@@ -18,7 +18,7 @@ import schemathesis
 
 HOST, ADMIN, LOG, RUN = (os.environ[f"OPENAPI_{name}"] for name in ("HOST", "ADMIN", "LOG", "RUN"))
 ADMIN_PASSWORD = Path(os.environ["OPENAPI_ADMIN_PASSWORD"]).read_text()
-USER, PASSWORD, CLIENT = "ada", "correct horse battery staple", "ci"
+USER, PASSWORD, CLIENT, SITE = "ada", "correct horse battery staple", "ci", "jobs"
 FIELDS = {"refresh_token": "gmr_of-the-last-reply", "client_secret": "gmc_of-the-client", "token": "eyJ_an-access-token"}
 TOKEN_ID = "c1RfrFqWj3x8rPCvWkNjYQnI3lQrxEfM1Qzhh0kNyhYV"
 CHANGE = "POST /v1/me/password"
@@ -70,6 +70,13 @@ def make_client():
     state["secret"] = admin("POST", "/v1/clients", {"id": CLIENT})[1]["secret"]
 
 
+def make_site():
+    """The site of the examples, and no other: there is room for a hundred."""
+    for one in admin("GET", "/v1/sites?limit=99")[1]["items"]:
+        admin("DELETE", f"/v1/sites/{one['id']}", expected=(204, 404))
+    admin("POST", "/v1/sites", {"id": SITE, "host": "{name}.jobs.example.org", "resource": "job://default/ada/{name}"})
+
+
 def token_of(access):
     claims = access.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
@@ -100,6 +107,7 @@ def new_name(stem):
 with lock:
     make_user()
     make_client()
+    make_site()
 
 
 @schemathesis.hook
@@ -121,8 +129,8 @@ def prepare(case):
             place["id"] = "nothing"
     if not isinstance(body, dict):
         return
-    if case.path in ("/v1/users", "/v1/clients") and case.method == "POST":
-        for field, value in (("name", USER), ("id", CLIENT), ("id", "desktop")):
+    if case.path in ("/v1/users", "/v1/clients", "/v1/sites") and case.method == "POST":
+        for field, value in (("name", USER), ("id", CLIENT), ("id", "desktop"), ("id", SITE), ("id", "wiki")):
             if body.get(field) == value:
                 body[field] = new_name(value)
     if label == CHANGE and body.get("old") == PASSWORD:
@@ -162,6 +170,8 @@ def note(case, response):
             make_user()
         if case.path == "/v1/clients/{id}" and place.get("id") == CLIENT:
             make_client()
+        if case.path == "/v1/sites/{id}":
+            make_site()
 
 
 print("the document's examples are true now", file=sys.stderr)

@@ -65,6 +65,8 @@ class Uses:
             ("DELETE", f"/v1/users/{name}", None, 204),
             ("POST", "/v1/clients", {"id": name, "public": True}, 201),
             ("DELETE", f"/v1/clients/{name}", None, 204),
+            ("POST", "/v1/sites", {"id": name, "host": f"{name}.example.org", "resource": f"flow://default/{name}"}, 201),
+            ("DELETE", f"/v1/sites/{name}", None, 204),
         ]
         for method, path, body, status in steps:
             worked(self.stack.json(path, self.admin, body, method), status, f"{method} {path}")

@@ -31,6 +31,8 @@ TABLE = {
     "authorizer": {"write": "", "read": "account session client gate sa perm site fresh keys", "secrets": {}},
     "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
 }
+# Kinds that the code has, and that a function of the table does not use yet.
+NOT_YET = {"token": {"perm", "site"}, "admin": {"perm"}, "authorizer": {"perm", "site"}}
 READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
@@ -177,8 +179,9 @@ def rights(names, functions, of):
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield from judged(function, logical, statement, kinds, secrets)
         row = TABLE[function]
-        writes = set(row["write"].split()) & KINDS
-        reads = (set(row["read"].split()) & KINDS) | writes
+        used = KINDS - NOT_YET.get(function, set())
+        writes = set(row["write"].split()) & used
+        reads = (set(row["read"].split()) & used) | writes
         if kinds != {"read": reads, "write": writes}:
             yield f"{function}: kinds of rows are {kinds}"
         if secrets != {name: {"read", how} for name, how in row["secrets"].items()}:
@@ -491,7 +494,7 @@ def main():
     template = yaml_parse((ROOT / "template.yaml").read_text())
     found = list(problems(template))
     check(not found, "\n".join(["template.yaml:", *found]))
-    check(KINDS == {"account", "session", "client", "throttle", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
+    check(KINDS == {"account", "session", "client", "throttle", "perm", "site", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
     statements = [one for function in ("Token", "Discovery", "Admin", "Authorizer", "RotateKeys") for one in policy_of(template, function)]
     routes = sum(len(methods) for methods in ROUTES.values())
     edges = sum(len(list(references(one))) for one in transformed(template)["Resources"].values())

@@ -13,4 +13,4 @@ pub use resource::{MAX_RESOURCE, Resource};
 pub use site::{Mapping, Site, Sites};
 pub use standing::{Caller, Holder, Presented, Standing, caller, standing};
 pub use template::{HostTemplate, ResourceTemplate};
-pub use verify::{Asked, Credential, Passer, Place, verify};
+pub use verify::{Asked, Passer, verify};

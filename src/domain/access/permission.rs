@@ -86,7 +86,8 @@ impl Record for Permission {
 /// them: they open what is behind a gate for whoever holds them, so an operator gives that right.
 const OWNED: [&str; 9] = ["storage", "image", "job", "blob", "disk", "flow", "secret", "role", "serviceaccount"];
 
-/// Whether an account may do that with a resource; `as_admin`: her token was not narrowed to less than her roles. `row` is what is kept under [`Permission::key_of`] for the two.
+/// Whether an account may do that with a resource; `as_admin`: its token was not narrowed to less than its roles. `row` is
+/// what is kept under [`Permission::key_of`] for the two.
 ///
 /// An account that may not sign in may do nothing. Admins have `manage` on everything, owners on what is theirs, and no
 /// row takes that away; for everybody else the row decides, if it is about this account and this resource.
@@ -216,24 +217,26 @@ mod tests {
     #[test]
     fn an_owner_has_everything_of_her_own_namespace_but_gate_tokens() {
         for scheme in OWNED {
-            assert!(allows(&ada(&[]), &resource(&format!("{scheme}://default/ada/x")), None, Action::Manage));
-            assert!(!allows(&ada(&[]), &resource(&format!("{scheme}://default/eve/x")), None, Action::List));
-            assert!(!allows(&ada(&[]), &resource(&format!("{scheme}://default/ada.x/x")), None, Action::List));
+            assert!(allows(&ada(&[]), true, &resource(&format!("{scheme}://default/ada/x")), None, Action::Manage));
+            assert!(!allows(&ada(&[]), true, &resource(&format!("{scheme}://default/eve/x")), None, Action::List));
+            assert!(!allows(&ada(&[]), true, &resource(&format!("{scheme}://default/ada.x/x")), None, Action::List));
         }
         for other in ["gatetoken://default/ada", "tokens://default/ada", "job-x://default/ada"] {
-            assert!(!allows(&ada(&[]), &resource(other), None, Action::List), "{other}");
+            assert!(!allows(&ada(&[]), true, &resource(other), None, Action::List), "{other}");
         }
     }
 
     #[test]
     fn an_admin_has_everything_while_she_may_sign_in() {
         let gate = resource("gatetoken://default/eve");
-        assert!(allows(&ada(&["admin"]), &gate, None, Action::Manage));
+        assert!(allows(&ada(&["admin"]), true, &gate, None, Action::Manage));
         for roles in [&["admin"][..], &[]] {
             let own = resource("job://default/ada/x");
             let disabled = Account { enabled: false, ..ada(roles) };
             let deleted = Account { deleted_at: Some(Timestamp(1)), ..ada(roles) };
-            assert!(!allows(&disabled, &own, None, Action::List) && !allows(&deleted, &own, None, Action::List));
+            assert!(
+                !allows(&disabled, true, &own, None, Action::List) && !allows(&deleted, true, &own, None, Action::List)
+            );
         }
     }
 
@@ -243,13 +246,17 @@ mod tests {
         for (action, _) in Action::ALL {
             let row = Permission { principal: Uid([1; 16]), resource: gate.clone(), action };
             for wanted in WANTED {
-                assert_eq!(allows(&ada(&[]), &gate, Some(&row), wanted), wanted <= action, "{action:?} {wanted:?}");
+                assert_eq!(
+                    allows(&ada(&[]), true, &gate, Some(&row), wanted),
+                    wanted <= action,
+                    "{action:?} {wanted:?}"
+                );
                 let below = resource("gatetoken://default/vms/x");
-                assert!(!allows(&ada(&[]), &below, Some(&row), wanted), "only the exact one");
+                assert!(!allows(&ada(&[]), true, &below, Some(&row), wanted), "only the exact one");
                 let again = Account { uid: Uid([2; 16]), ..ada(&[]) };
-                assert!(!allows(&again, &gate, Some(&row), wanted), "a name that is made again inherits nothing");
+                assert!(!allows(&again, true, &gate, Some(&row), wanted), "a name that is made again inherits nothing");
             }
-            assert!(!allows(&ada(&["admin"]), &gate, Some(&row), Action::Deny), "nobody wants to be denied");
+            assert!(!allows(&ada(&["admin"]), true, &gate, Some(&row), Action::Deny), "nobody wants to be denied");
         }
     }
 
@@ -257,11 +264,11 @@ mod tests {
     fn no_deny_binds_an_owner_or_an_admin() {
         let own = resource("job://default/ada/x");
         let denied = Permission { principal: Uid([1; 16]), resource: own.clone(), action: Action::Deny };
-        assert!(allows(&ada(&[]), &own, Some(&denied), Action::Manage));
+        assert!(allows(&ada(&[]), true, &own, Some(&denied), Action::Manage));
         let gate = resource("gatetoken://default/vms");
         let denied = Permission { resource: gate.clone(), ..denied };
-        assert!(allows(&ada(&["admin"]), &gate, Some(&denied), Action::Manage));
-        assert!(!allows(&ada(&[]), &gate, Some(&denied), Action::List));
+        assert!(allows(&ada(&["admin"]), true, &gate, Some(&denied), Action::Manage));
+        assert!(!allows(&ada(&[]), true, &gate, Some(&denied), Action::List));
     }
 
     #[test]

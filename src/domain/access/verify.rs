@@ -15,26 +15,6 @@ use crate::{
     store::{Item, Key, decode},
 };
 
-/// Where a token was found: that decides what it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The Authorization header: any token that opens something.
-    Bearer,
-    /// The cookie of accounts: an account's token, and no link that somebody planted.
-    AccountCookie,
-    /// The cookie that a signed link sets: a gate token.
-    LinkCookie,
-}
-
-/// A token that came with a request.
-#[derive(Clone, Debug)]
-pub struct Credential {
-    /// Where it was found.
-    pub place: Place,
-    /// It.
-    pub token: Secret<String>,
-}
-
 /// Who passes, in the words that the guarded service is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passer {
@@ -46,6 +26,21 @@ pub struct Passer {
     pub groups: Vec<String>,
 }
 
+impl Passer {
+    /// What the guarded service is told, and under which names: all five, always, empty when unknown, so that nothing of the
+    /// client's own can stand in their place.
+    pub fn told(&self) -> [(&'static str, String); 5] {
+        let user = || self.user.clone();
+        [
+            ("X-Auth-Request-User", user()),
+            ("X-Auth-Request-Preferred-Username", user()),
+            ("X-Auth-Request-Email", self.email.clone()),
+            ("X-Auth-Request-Groups", self.groups.join(",")),
+            ("kubeflow-userid", user()),
+        ]
+    }
+}
+
 /// What a request to somebody else's route wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -55,8 +50,9 @@ pub struct Asked<'a> {
     pub audience: &'a str,
 }
 
-/// Judges a request to somebody else's route. A candidate passes if it stands and allows the request; of several the first
-/// that does, accounts before links.
+/// Judges a request to somebody else's route by the tokens that came with it, at most a few. One lets it pass if it stands
+/// and allows the request; of several the first that does, accounts' before gate tokens, so that a link that somebody
+/// planted takes nobody's own place.
 ///
 /// A gate token passes where it covers method and URL; a host that a site maps is opened by absolute URLs alone, and only if
 /// the site still names a resource that was allowed at its minting. An account's token passes where a site maps the host to
@@ -71,12 +67,12 @@ pub async fn verify(
     service: &Service,
     now: Timestamp,
     asked: Asked<'_>,
-    mut credentials: Vec<Credential>,
+    mut tokens: Vec<Secret<String>>,
 ) -> Result<Passer, Refusal> {
-    credentials.sort_by_key(|credential| credential.place == Place::LinkCookie);
-    let mut candidates = Vec::with_capacity(credentials.len());
-    for credential in &credentials {
-        candidates.push(judge_signature(service, now, credential).await?);
+    tokens.sort_by_key(is_gate);
+    let mut candidates = Vec::with_capacity(tokens.len());
+    for token in &tokens {
+        candidates.push(judge_signature(service, now, token).await?);
     }
 
     // The first round trip: the sites, and every candidate's own rows.
@@ -123,14 +119,13 @@ enum Candidate {
     Open(Box<Standing>),
 }
 
-async fn judge_signature(service: &Service, now: Timestamp, credential: &Credential) -> Result<Candidate, Refusal> {
-    let token = &credential.token;
-    let is_gate = match credential.place {
-        Place::LinkCookie => true,
-        Place::AccountCookie => false,
-        Place::Bearer => Unverified::parse(token.expose()).is_ok_and(|unverified| unverified.typ() == Kind::Gate.typ()),
-    };
-    if is_gate {
+/// What the header says that the token is; the signature is then judged for that kind alone.
+fn is_gate(token: &Secret<String>) -> bool {
+    Unverified::parse(token.expose()).is_ok_and(|unverified| unverified.typ() == Kind::Gate.typ())
+}
+
+async fn judge_signature(service: &Service, now: Timestamp, token: &Secret<String>) -> Result<Candidate, Refusal> {
+    if is_gate(token) {
         return Ok(match PresentedGate::judge(service, now, token, Kind::Gate).await? {
             Ok(presented) => Candidate::Gate(presented),
             Err(closed) => Candidate::Refused(closed_gate(closed)),

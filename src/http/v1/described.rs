@@ -11,6 +11,7 @@ use super::{
     dress::Problem,
     me,
     page::{self, Page},
+    sites::{self, SiteView},
     tokens::TokenView,
     users::{self, UserView},
 };
@@ -22,6 +23,7 @@ use crate::{
 const ONESELF: &str = "Oneself";
 const USERS: &str = "Users";
 const CLIENTS: &str = "Clients";
+const SITES: &str = "Sites";
 
 schema! {
     /// A name: of a user, a namespace, a client.
@@ -65,6 +67,25 @@ schema! {
 schema! {
     /// A scope of a client's own.
     Scope = text("A scope token (RFC 6749 §3.3).").min_length(Some(1)).max_length(Some(253)).pattern(Some(r"^[!#-\[\]-~]+$"))
+}
+
+schema! {
+    /// A site's hosts.
+    SiteHost = text("A DNS name in lower case without a port. In it placeholders, `{word}`, stand in place of a part of a label: \
+                     for 1 to 63 of `a-z`, `0-9` and `-`, never for a dot. Each is there once, and something is between two of \
+                     them. `{cluster}` is resolved at once.")
+        .min_length(Some(1))
+        .max_length(Some(253))
+        .pattern(Some(r"^[a-z0-9{]([-.a-z0-9_{}]*[a-z0-9}])?$"))
+}
+
+schema! {
+    /// What each of a site's hosts is.
+    SiteResource = text("`scheme://cluster/namespace[/segment…]`, in this service's cluster, at most 512 bytes, with the same \
+                         placeholders as the host, after the cluster. `{cluster}` is resolved at once.")
+        .min_length(Some(1))
+        .max_length(Some(512))
+        .pattern(Some(r"^[a-z][-a-z0-9]*://[^/?#%]+(/[^/?#%]+)+$"))
 }
 
 schema! {
@@ -367,4 +388,82 @@ pub(super) fn delete_client() -> Described {
     let described = named(described, "id", "ci").answers_nothing(204, "It is gone.", &[]);
     let described = absent(by_bearer(described, REPEATED), "client");
     refused(described, 409, "It is the built-in one.", "the client gatemint is built in; disable it instead", None)
+}
+
+fn site() -> Value {
+    json!({
+        "id": "jobs", "host": "{name}--{owner}.jobs.default.example.org", "resource": "job://default/{owner}/{name}",
+        "created_at": "2026-11-22T09:12:15Z"
+    })
+}
+
+/// `GET /v1/sites`
+pub(super) fn list_sites() -> Described {
+    let described = Described::new("list_sites", SITES, "List sites", "By id; there are 100 at most.");
+    paged::<SiteView>(described, "A page of them.", &site())
+}
+
+/// `POST /v1/sites`
+pub(super) fn create_site() -> Described {
+    let described = Described::new(
+        "create_site",
+        SITES,
+        "Make a site",
+        "Every host of that shape is the resource that the template makes of it. A host that can be read in two ways, or that \
+         two sites read differently, is opened by nothing. There can be 100 sites.",
+    )
+    .takes_json::<sites::Create>(&[
+        (
+            "jobs",
+            "Everybody's jobs",
+            json!({
+                "id": "jobs", "host": "{name}--{owner}.jobs.{cluster}.example.org", "resource": "job://{cluster}/{owner}/{name}"
+            }),
+        ),
+        (
+            "one",
+            "A single host",
+            json!({ "id": "wiki", "host": "wiki.example.org", "resource": "flow://{cluster}/ada/wiki" }),
+        ),
+    ])
+    .answers::<SiteView>(201, "It is made.", site());
+    let detail = "there is a site of that id";
+    refused(by_bearer_with_json(described), 409, "The id is taken.", detail, None)
+}
+
+/// `GET /v1/sites/{id}`
+pub(super) fn get_site() -> Described {
+    let described = Described::new("get_site", SITES, "Read a site", "Its templates, with the cluster in them.");
+    let described = named(described, "id", "jobs").answers::<SiteView>(200, "The site.", site());
+    absent(by_bearer(described, REPEATED), "site")
+}
+
+/// `PATCH /v1/sites/{id}`
+pub(super) fn update_site() -> Described {
+    let described = Described::new(
+        "update_site",
+        SITES,
+        "Change a site",
+        "What is left out or null stays as it is. It counts from the next request on, for tokens that are out there, too.",
+    );
+    let described = named(described, "id", "jobs")
+        .takes_json::<sites::Patch>(&[(
+            "host",
+            "Other hosts",
+            json!({ "host": "{name}--{owner}.jobs.{cluster}.example.net" }),
+        )])
+        .answers::<SiteView>(200, "As it is now.", site());
+    absent(by_bearer_with_json(described), "site")
+}
+
+/// `DELETE /v1/sites/{id}`
+pub(super) fn delete_site() -> Described {
+    let described = Described::new(
+        "delete_site",
+        SITES,
+        "End a site",
+        "Its hosts are no site's any more: accounts' tokens no longer open them, and no permission is asked for.",
+    );
+    let described = named(described, "id", "jobs").answers_nothing(204, "It is gone.", &[]);
+    absent(by_bearer(described, REPEATED), "site")
 }

@@ -1,4 +1,4 @@
-//! Our own resources: users, clients, tokens, and oneself. Refusals are problems (RFC 9457).
+//! Our own resources: users, clients, sites, tokens, and oneself. Refusals are problems (RFC 9457).
 
 mod clients;
 mod described;
@@ -6,6 +6,7 @@ mod dress;
 mod me;
 mod page;
 mod request;
+mod sites;
 mod tokens;
 mod users;
 
@@ -16,6 +17,8 @@ use utoipa::openapi::HttpMethod::{Delete, Get, Patch, Post};
 #[cfg(feature = "cli")]
 pub(crate) use clients::ClientView;
 pub(super) use dress::problem;
+#[cfg(feature = "cli")]
+pub(crate) use sites::SiteView;
 #[cfg(feature = "cli")]
 pub(crate) use tokens::TokenView;
 #[cfg(feature = "cli")]
@@ -42,6 +45,11 @@ pub(super) fn resources() -> Routes {
         .route(Get, "/v1/clients/{id}", clients::get, described::get_client())
         .route(Patch, "/v1/clients/{id}", clients::update, described::update_client())
         .route(Delete, "/v1/clients/{id}", clients::delete, described::delete_client())
+        .route(Get, "/v1/sites", sites::list, described::list_sites())
+        .route(Post, "/v1/sites", sites::create, described::create_site())
+        .route(Get, "/v1/sites/{id}", sites::get, described::get_site())
+        .route(Patch, "/v1/sites/{id}", sites::update, described::update_site())
+        .route(Delete, "/v1/sites/{id}", sites::delete, described::delete_site())
         .route(Get, "/v1/tokens", tokens::list, described::list_tokens())
         .route(Delete, "/v1/tokens/{id}", tokens::end, described::end_token())
         .with(dressed)
