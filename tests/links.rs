@@ -172,10 +172,10 @@ async fn a_link_becomes_a_cookie_that_ends_with_its_token_and_leads_to_the_machi
     posted.is_private();
 
     // In quotation marks, as the original's guide makes it.
-    for written in [format!("token=%22{token}%22"), format!("token=\"{token}\"")] {
-        let query = format!("{written}&name=testvm&namespace=demo");
-        let quoted = gate.ask_as_written(Method::GET, &query, &[]).await;
-        assert_eq!((quoted.status, quoted.cookie()), (StatusCode::FOUND, Some(cookie.as_str())), "{}", quoted.text);
+    let quoted = format!("\"{token}\"");
+    let quoted = [("token", quoted.as_str()), machine[1], machine[2]];
+    for answer in [gate.open(&quoted).await, gate.press("192.0.2.1", &quoted).await] {
+        assert_eq!((answer.cookie(), answer.header("location")), (Some(cookie.as_str()), place.as_str()));
     }
     println!("counted: 4 links opened, each with the same cookie");
 }

@@ -175,7 +175,7 @@ async fn a_link_that_leads_to_the_wrong_place_is_not_used_up() {
 /// Another service on the state of a running program, to mint there.
 async fn beside(data: &std::path::Path, url: &str) -> Arc<Service> {
     use gatemint::{clock::SystemClock, entropy::SystemEntropy, vault::FileVault};
-    let store = Arc::new(SqliteStore::open(&data.join("store.sqlite")).unwrap());
+    let store = Arc::new(SqliteStore::open(&data.join("gatemint.db")).unwrap());
     let vault = Arc::new(FileVault::open(&data.join("vault")).unwrap());
     Arc::new(Service::new(store, vault, Arc::new(SystemClock), Arc::new(SystemEntropy), Policy::new(url), 1))
 }
