@@ -69,6 +69,10 @@ mod gate_token;
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.
 mod openapi;
+// Signed links: what opens one, where it leads, and its pages.
+mod links;
+// One-time links: one of many who press wins, and a retry of hers gets the same.
+mod one_time;
 // Which URLs a token opens, beside a slow and obvious reference; and every parser ends with a verdict.
 mod matcher;
 // The same, a million times.

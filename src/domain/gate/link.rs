@@ -19,13 +19,16 @@ use crate::{
 /// How long whoever used a one-time link gets the same answer again: her browser may have lost the first.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// What a link is good for.
+/// The longest token that is put into a cookie, in bytes: browsers keep 4 KiB of name and value, and drop what is longer without
+/// a word. One of [`LONGEST`](super::token::LONGEST) grows a little when a later key signs it.
+const LONGEST_COOKIE: usize = 4_000;
+
+/// A link whose token is good, and whose record stands.
 #[derive(Debug)]
-pub enum Link {
-    /// The token itself becomes the cookie.
-    Ordinary(Opened),
-    /// Whoever presses the button gets the cookie: looking at the link must not use it up, since mail scanners look.
-    OneTime(Box<GateToken>),
+pub struct Link {
+    token: Secret<String>,
+    kind: Kind,
+    row: Row<GateToken>,
 }
 
 /// A cookie.
@@ -35,8 +38,6 @@ pub struct Opened {
     pub cookie: Secret<String>,
     /// How long it is good.
     pub life: Duration,
-    /// The record.
-    pub token: Box<GateToken>,
 }
 
 /// Judges the token of a link that is looked at. Nothing is written.
@@ -44,68 +45,78 @@ pub struct Opened {
 /// # Errors
 /// `Unavailable`. Inside: why it opens nothing.
 pub async fn look(service: &Service, now: Timestamp, token: Secret<String>) -> Result<Result<Link, Closed>, Refusal> {
+    if token.expose().len() > LONGEST_COOKIE {
+        return Ok(Err(Closed::Invalid));
+    }
     let kind = kind_of(&token);
-    Ok(judge(service, now, &token, kind).await?.and_then(|row| match kind {
-        Kind::Link if row.record.used.is_some() => Err(Closed::Used),
-        Kind::Link => Ok(Link::OneTime(Box::new(row.record))),
-        Kind::Gate | Kind::Access => Ok(Link::Ordinary(opened(token, row.record, now))),
-    }))
+    let standing = standing(service, now, &token, kind).await?;
+    Ok(standing.map(|standing| Link { token, kind, row: standing.row }))
 }
 
-async fn judge(
-    service: &Service,
-    now: Timestamp,
-    token: &Secret<String>,
-    kind: Kind,
-) -> Result<Result<Row<GateToken>, Closed>, Refusal> {
-    Ok(standing(service, now, token, kind).await?.map(|standing| standing.row))
+impl Link {
+    /// The record.
+    pub fn record(&self) -> &GateToken {
+        &self.row.record
+    }
+
+    /// Whether it is exchanged once, by whoever presses a button: looking at it must not use it up, since mail scanners look.
+    pub fn is_one_time(&self) -> bool {
+        self.kind == Kind::Link
+    }
+
+    /// Whether a one-time link was exchanged. Whoever did may still press again, for a moment.
+    pub fn is_used(&self) -> bool {
+        self.is_one_time() && self.row.record.used.is_some()
+    }
+
+    /// The cookie. Of an ordinary link it is the token itself. A one-time link is exchanged for it: one conditional write, so
+    /// of many who press at once one wins. The same address gets the same cookie again for ten seconds.
+    ///
+    /// # Errors
+    /// `Unavailable`. Inside: why it opens nothing.
+    pub async fn press(
+        self,
+        service: &Service,
+        now: Timestamp,
+        address: IpAddr,
+    ) -> Result<Result<Opened, Closed>, Refusal> {
+        let Self { token, kind, mut row } = self;
+        if kind != Kind::Link {
+            audit("link_opened", &row.record, address);
+            return Ok(Ok(opened(token, &row.record, now)));
+        }
+        for _ in 0..ROUNDS {
+            if let Some(used) = &row.record.used {
+                // A clock behind the winner's sees an age of zero.
+                if used.address != address || now.since(used.at) >= RETRY {
+                    return Ok(Err(Closed::Used));
+                }
+                return cookie_of(service, now, &row.record).await.map(Ok);
+            }
+            let cookie = GateTokenId::draw(row.record.id.minter, service.entropy.as_ref());
+            let used = GateToken { used: Some(Use { cookie, at: now, address }), ..row.record.clone() };
+            match service.commit(now, vec![used.put(When::VersionIs(row.version))]).await {
+                Ok(_) => {
+                    audit("link_used", &used, address);
+                    return cookie_of(service, now, &used).await.map(Ok);
+                }
+                Err(CommitError::Conflict { current, .. }) => match same(current, &row.record)? {
+                    Some(current) => row = current,
+                    None => return Ok(Err(Closed::Revoked)),
+                },
+                Err(unavailable) => return Err(unavailable.into()),
+            }
+        }
+        Err(Refusal::unavailable("a one-time link kept changing"))
+    }
 }
 
-/// Exchanges a one-time link for its cookie: one conditional write, so of many who press at once one wins. The same
-/// address gets the same cookie again for ten seconds. An ordinary link is opened as if it were looked at.
-///
-/// # Errors
-/// `Unavailable`. Inside: why it opens nothing.
-pub async fn press(
-    service: &Service,
-    now: Timestamp,
-    token: Secret<String>,
-    address: IpAddr,
-) -> Result<Result<Opened, Closed>, Refusal> {
-    let kind = kind_of(&token);
-    let mut row = match judge(service, now, &token, kind).await? {
-        Ok(row) => row,
-        Err(closed) => return Ok(Err(closed)),
-    };
-    if kind != Kind::Link {
-        return Ok(Ok(opened(token, row.record, now)));
-    }
-    for _ in 0..ROUNDS {
-        if let Some(used) = &row.record.used {
-            // A clock behind the winner's sees an age of zero.
-            if used.address != address || now.since(used.at) >= RETRY {
-                return Ok(Err(Closed::Used));
-            }
-            return cookie_of(service, now, row.record).await.map(Ok);
-        }
-        let cookie = GateTokenId::draw(row.record.id.minter, service.entropy.as_ref());
-        let used = GateToken { used: Some(Use { cookie, at: now, address }), ..row.record.clone() };
-        match service.commit(now, vec![used.put(When::VersionIs(row.version))]).await {
-            Ok(_) => {
-                tracing::info!(
-                    target: "gatemint::audit", event = "link_used", gatetoken.namespace = %used.namespace,
-                    gatetoken.name = %used.name, gatetoken.id = %used.id, client.address = %address,
-                );
-                return cookie_of(service, now, used).await.map(Ok);
-            }
-            Err(CommitError::Conflict { current, .. }) => match same(current, &row.record)? {
-                Some(current) => row = current,
-                None => return Ok(Err(Closed::Revoked)),
-            },
-            Err(unavailable) => return Err(unavailable.into()),
-        }
-    }
-    Err(Refusal::unavailable("a one-time link kept changing"))
+fn audit(event: &'static str, token: &GateToken, address: IpAddr) {
+    tracing::info!(
+        target: "gatemint::audit",
+        event, gatetoken.namespace = %token.namespace, gatetoken.name = %token.name, gatetoken.id = %token.id,
+        client.address = %address,
+    );
 }
 
 /// What the header says that the token is; the signature is judged for that kind alone.
@@ -116,12 +127,12 @@ fn kind_of(token: &Secret<String>) -> Kind {
     }
 }
 
-async fn cookie_of(service: &Service, now: Timestamp, token: GateToken) -> Result<Opened, Refusal> {
+async fn cookie_of(service: &Service, now: Timestamp, token: &GateToken) -> Result<Opened, Refusal> {
     let Some(used) = &token.used else { return Err(Refusal::unavailable("a used link without its use")) };
     let cookie = token.sign_as(service, now, Kind::Gate, used.cookie, used.at).await?;
     Ok(opened(cookie, token, now))
 }
 
-fn opened(cookie: Secret<String>, token: GateToken, now: Timestamp) -> Opened {
-    Opened { cookie, life: token.exp.since(now), token: Box::new(token) }
+fn opened(cookie: Secret<String>, token: &GateToken, now: Timestamp) -> Opened {
+    Opened { cookie, life: token.exp.since(now) }
 }
