@@ -65,3 +65,7 @@ mod serving;
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.
 mod openapi;
+// Signed links: what opens one, where it leads, and its pages.
+mod links;
+// One-time links: one of many who press wins, and a retry of hers gets the same.
+mod one_time;
