@@ -10,6 +10,7 @@ import os
 import re
 import sys
 
+from plain_routes import plain_routes, source
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 from support import ROOT, check, counted
@@ -84,18 +85,6 @@ OWNERS = [
     (r"/auth/(jwt/(request|set)|verify(/.*)?)|/version|/api(/v1(/namespaces/[^/]+/secrets(/[^/]+)?)?)?|/apis(/kubegateway\.kubevirt\.io(/.*)?)?", "gate"),
     (r"/v1/.*", "admin"),
 ]
-
-
-def source(*parts):
-    return ROOT.joinpath("src", *parts).read_text()
-
-
-def plain_routes():
-    """The routes of the dialects that are not in the OpenAPI document."""
-    (verify,) = re.findall(r'const PATH: &str = "(.+)";', source("http", "forward_auth", "mod.rs"))
-    yield from (verify, f"{verify}/", f"{verify}/x", f"{verify}/x/y.z/")
-    for dialect in ("kube_gateway", "kubernetes"):
-        yield from re.findall(r'\.route\(\s*"([^"]+)"', source("http", dialect, "mod.rs"))
 
 
 # What the code knows: kinds of rows, settings, metrics, routes.
