@@ -86,7 +86,7 @@ impl Gate {
         let service = &self.test.service;
         let now = service.now();
         let caller = access::caller(service, now, Some(Secret::new(self.access.clone()))).await.unwrap();
-        mint::delete(service, now, &caller, "demo", name).await.unwrap();
+        mint::delete(service, now, &caller, "demo", name, |_| true).await.unwrap();
     }
 
     /// Opens a link as a browser does.

@@ -42,6 +42,8 @@ mod vault_on_moto;
 mod rotate_keys;
 // Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.
 mod accounts;
+// Sites and permissions: which host is which resource, what races come to, and what a name that is made again inherits.
+mod sites;
 // One state in the cloud: what `serve`, the functions and the commands do with it together.
 #[cfg(feature = "aws")]
 mod two_doors;
@@ -61,6 +63,8 @@ mod hostile;
 mod backup;
 // Connections, the log and the metrics of the real program: nothing holds it up, and nothing ends it.
 mod serving;
+// GateTokens as Kubernetes' clients make, read and delete them: rights, refusals, races, and what ends them.
+mod gate_tokens;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.

@@ -19,21 +19,21 @@ use crate::{
 };
 
 /// A directory that was started once, and serves no more.
-fn started(home: &Path) -> std::path::PathBuf {
+pub(crate) fn started(home: &Path) -> std::path::PathBuf {
     let data = home.join("data");
     assert_eq!(Serve::start(&data).terminate().code(), Some(0));
     data
 }
 
 /// What a command did: its exit code, stdout, stderr.
-struct Done {
+pub(crate) struct Done {
     code: i32,
-    out: String,
-    err: String,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Done {
-    fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         let done = Self {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -47,13 +47,13 @@ impl Done {
     }
 
     #[track_caller]
-    fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}", self.err);
         self
     }
 
     #[track_caller]
-    fn refused(self, code: i32, words: &[&str]) -> Self {
+    pub(crate) fn refused(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "{}", self.err);
         for word in words {
             assert!(self.err.contains(word), "{word}: {}", self.err);
@@ -62,12 +62,12 @@ impl Done {
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
-fn run(data: &Path, arguments: &[&str]) -> Done {
+pub(crate) fn run(data: &Path, arguments: &[&str]) -> Done {
     Done::new(operator(data, arguments))
 }
 
@@ -133,12 +133,18 @@ async fn clients_from_create_to_delete_for_people_and_in_json() {
     let home = tempfile::tempdir().unwrap();
     let data = started(home.path());
     let made = run(&data, &["client", "create", "ci"]).ok().out;
-    assert!(made.contains("confidential") && made.contains("password, refresh_token, token-exchange, client_credentials"), "{made}");
+    assert!(
+        made.contains("confidential") && made.contains("password, refresh_token, token-exchange, client_credentials"),
+        "{made}"
+    );
     let secret = made.lines().find_map(|line| line.strip_prefix("Secret")).unwrap().split_whitespace().next().unwrap();
     assert!(secret.len() >= 43, "256 bits: {secret}");
     let public = run(&data, &["client", "create", "app", "--public", "--json"]).ok().json();
     assert_eq!((&public["public"], public.get("secret")), (&json!(true), None));
-    assert_eq!(public["grants"], json!(["password", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"]));
+    assert_eq!(
+        public["grants"],
+        json!(["password", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"])
+    );
     let get = run(&data, &["client", "get", "ci"]).ok().out;
     assert!(!get.contains(secret) && !get.contains("Secret"), "{get}");
 
@@ -353,10 +359,11 @@ fn the_directory_is_named_before_or_after_the_command_or_by_a_setting() {
     for (arguments, settings) in runs {
         assert!(with(arguments, settings).ok().out.contains("\nadmin"), "{arguments:?} {settings:?}");
     }
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 6] = [
         &["user", "list"],
         &["user", "create", "ada", "--generate"],
         &["client", "list"],
+        &["site", "list"],
         &["tokens", "list", "--account", "admin"],
         &["tokens", "revoke", "x"],
     ];
@@ -377,7 +384,9 @@ fn a_directory_that_was_never_started_is_left_as_it_is() {
     let empty = home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     std::fs::set_permissions(&empty, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 10] = [
+        &["site", "list"],
+        &["acl", "ls", "-u", "admin"],
         &["user", "list"],
         &["user", "create", "ada", "--generate"],
         &["user", "delete", "admin"],

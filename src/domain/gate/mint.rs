@@ -107,7 +107,7 @@ pub async fn exchange(
         return Err(Refusal::forbidden("a host is not that of a site"));
     }
     let resources = resources_of(&urls, &sites)?;
-    allowed_on(service, now, account, account.is_admin(), &resources, Action::Read).await?;
+    allowed_on(service, now, account, exchange.as_admin, &resources, Action::Read).await?;
     let drawn = service.entropy.bytes::<8>();
     let new = NewGateToken {
         name: format!("exchange-{:016x}", u64::from_be_bytes(drawn)),
