@@ -23,6 +23,8 @@ mod refused;
 mod reading;
 // Beside sessions in /v1/tokens.
 mod beside_sessions;
+// What came of a token exchange.
+mod exchanged;
 // Races between processes, and the log.
 mod processes;
 
