@@ -73,3 +73,7 @@ mod openapi;
 mod links;
 // One-time links: one of many who press wins, and a retry of hers gets the same.
 mod one_time;
+// Which URLs a token opens, beside a slow and obvious reference; and every parser ends with a verdict.
+mod matcher;
+// The same, a million times.
+mod matcher_long;
