@@ -25,11 +25,17 @@ struct Step {
     event: String,
     /// The status of the answer, if it is an HTTP API's.
     status: Option<u16>,
+    /// What the function is told besides, if anything: each such set of settings has a process of its own.
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
     /// What the function fails with, if it is to: API Gateway makes a 401 of one such text.
     error: Option<String>,
     /// What the answer's body holds, as it stands.
     #[serde(default)]
     body_contains: Vec<String>,
+    /// The answer's headers that have to be there, and what each holds.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
     /// How long the event may be sent again until the answer is as expected, where that takes time; otherwise once.
     #[serde(default)]
     within_s: u64,
@@ -95,15 +101,60 @@ fn answer(outcome: Outcome) -> (u16, String) {
     }
 }
 
-/// What an event came to: the status where there is one, the error's text where it is one, and what is left to read.
-fn told(outcome: Outcome) -> (Option<u16>, Option<String>, String) {
-    match outcome {
-        Outcome::Response(reply) if reply.get("statusCode").is_some() => {
-            let (status, body) = answer(Outcome::Response(reply));
-            (Some(status), None, body)
+/// What an event came to.
+#[derive(Debug)]
+struct Told {
+    /// Of an HTTP API's answer.
+    status: Option<u16>,
+    headers: Value,
+    /// The error's text where it is one.
+    error: Option<String>,
+    /// What is left to read.
+    body: String,
+}
+
+impl Told {
+    fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Response(reply) if reply.get("statusCode").is_some() => {
+                let headers = reply["headers"].clone();
+                let (status, body) = answer(Outcome::Response(reply));
+                Self { status: Some(status), headers, error: None, body }
+            }
+            Outcome::Response(reply) => Self { status: None, headers: json!({}), error: None, body: reply.to_string() },
+            Outcome::Error(error) => {
+                let text = error["errorMessage"].as_str().map(str::to_owned);
+                Self { status: None, headers: json!({}), error: text, body: error.to_string() }
+            }
         }
-        Outcome::Response(reply) => (None, None, reply.to_string()),
-        Outcome::Error(error) => (None, error["errorMessage"].as_str().map(str::to_owned), error.to_string()),
+    }
+
+    fn is_as_expected(&self, step: &Step) -> bool {
+        let has =
+            |(name, part): (&String, &String)| self.headers[name].as_str().is_some_and(|value| value.contains(part));
+        self.status == step.status
+            && self.error == step.error
+            && step.body_contains.iter().all(|part| self.body.contains(part))
+            && step.headers.iter().all(has)
+    }
+}
+
+/// The processes of a local run on one data directory, one for each set of settings.
+struct Functions<'h> {
+    home: &'h TempDir,
+    running: BTreeMap<BTreeMap<String, String>, Function>,
+}
+
+impl Functions<'_> {
+    async fn told(&mut self, settings: &BTreeMap<String, String>) -> &mut Function {
+        if !self.running.contains_key(settings) {
+            let data = self.home.path().join("data");
+            let mut variables =
+                vec![("GATEMINT_DATA", data.to_str().unwrap()), ("GATEMINT_ISSUER", "https://auth.example.org")];
+            variables.extend(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            self.running.insert(settings.clone(), Function::start(&variables).await);
+        }
+        self.running.get_mut(settings).unwrap()
     }
 }
 
@@ -119,7 +170,7 @@ async fn every_sample_event_is_answered_as_expected() {
     assert_eq!(files, expected, "events/ and tests/events/expected.json name different files");
 
     let home = data_directory();
-    let mut function = local_function(&home).await;
+    let mut functions = Functions { home: &home, running: BTreeMap::new() };
     let password = fs::read_to_string(home.path().join("data/admin-password")).unwrap();
     let signing_secret = gatemint::domain::key::KeySet::SECRET.to_owned();
     let mut kept =
@@ -128,28 +179,25 @@ async fn every_sample_event_is_answered_as_expected() {
     for step in &steps {
         let event = fill(&sample(&step.event).to_string(), &kept);
         assert!(!event.contains("{{"), "{}: nothing was kept for a placeholder", step.event);
-        let is_expected = |(status, error, body): &(Option<u16>, Option<String>, String)| {
-            *status == step.status && *error == step.error && step.body_contains.iter().all(|part| body.contains(part))
-        };
+        let function = functions.told(&step.settings).await;
         let deadline = now() + Duration::from_secs(step.within_s);
-        let mut answer = told(function.invoke(&event).await);
-        while !is_expected(&answer) && now() < deadline {
-            answer = told(function.invoke(&event).await);
+        let mut told = Told::of(function.invoke(&event).await);
+        while !told.is_as_expected(step) && now() < deadline {
+            told = Told::of(function.invoke(&event).await);
         }
-        let as_expected = is_expected(&answer);
-        let (status, _, body) = answer;
         for (name, pointer) in &step.keep {
-            let body: Value = serde_json::from_str(&body).unwrap_or_default();
+            let body: Value = serde_json::from_str(&told.body).unwrap_or_default();
             if let Some(value) = body.pointer(pointer).and_then(Value::as_str) {
                 kept.insert(name.clone(), value.to_owned());
             }
         }
-        if !as_expected {
-            wrong.push(format!("{}: {status:?} {body}", step.event));
+        if !told.is_as_expected(step) {
+            wrong.push(format!("{}: {told:?}", step.event));
         }
     }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), function.output());
-    assert_eq!(function.exited(), None);
+    let outputs: Vec<String> = functions.running.values().map(Function::output).collect();
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), outputs.join("\n"));
+    assert!(functions.running.values_mut().all(|function| function.exited().is_none()));
     report(&format!("counted: {} events, {} answered as expected", steps.len(), steps.len() - wrong.len()));
 }
 
@@ -237,6 +285,7 @@ async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
     let home = data_directory();
     let own = [
         ("discovery", "jwks.json"),
+        ("gate", "verify-none.json"),
         ("admin", "users-list.json"),
         ("token", "token-password.json"),
         ("authorizer", "authorizer-none.json"),
@@ -250,7 +299,7 @@ async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
         assert!(!is_unsupported(&outcome), "{name}: {outcome:?}");
         for other in ["healthz.json", "authorizer-none.json", "rotate-create.json"] {
             let is_own = match other {
-                "healthz.json" => ["discovery", "admin", "token"].contains(&name),
+                "healthz.json" => ["discovery", "gate", "admin", "token"].contains(&name),
                 other => other == event,
             };
             let outcome = function.invoke(&sample(other).to_string()).await;
@@ -276,6 +325,7 @@ async fn a_function_that_needs_no_vault_runs_without_one() {
     }
     let mut admin = named_function(&home, "admin").await;
     assert_eq!(answer(admin.invoke(&fill(&sample("users-list.json").to_string(), &kept)).await).0, 200);
+    assert_eq!(answer(admin.invoke(&fill(&sample("sites-create.json").to_string(), &kept)).await).0, 201);
     let mut authorizer = named_function(&home, "authorizer").await;
     let outcome = authorizer.invoke(&fill(&sample("authorizer.json").to_string(), &kept)).await;
     let Outcome::Response(verdict) = outcome else { panic!("{outcome:?}") };
@@ -368,7 +418,7 @@ async fn an_unknown_function_stops_at_init() {
     assert!(!status.success());
     assert!(
         output.contains("GATEMINT_FUNCTION")
-            && output.contains("token, discovery, admin, http, authorizer, rotate-keys, all"),
+            && output.contains("token, discovery, gate, admin, http, authorizer, rotate-keys, all"),
         "the known functions are named:\n{output}"
     );
 }

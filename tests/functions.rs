@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     support::{
@@ -17,9 +17,14 @@ use crate::{
 /// Several failed attempts at everything that is asked for once.
 const MANY: usize = 100;
 
-/// A state in the cloud, and a network of its own before it.
+/// Ada's job, and the host that a site maps to it.
+const SITE: &str = "train--ada.jobs.example.org";
+
+/// A state in the cloud with a site, and a network of its own before it.
 async fn cloud_behind_a_proxy() -> (Cloud, Proxy) {
     let mut cloud = Cloud::new().await;
+    let site = ["--host", "{name}--{owner}.jobs.example.org", "--resource", "job://{cluster}/{owner}/{name}"];
+    cloud.command(&[&["site", "create", "jobs"][..], &site].concat(), b"");
     let proxy = Proxy::before(Emulator::ministack().endpoint()).await;
     let endpoint = proxy.config().endpoint_url().unwrap().to_owned();
     cloud.variables.insert("AWS_ENDPOINT_URL", endpoint);
@@ -27,7 +32,7 @@ async fn cloud_behind_a_proxy() -> (Cloud, Proxy) {
     (cloud, proxy)
 }
 
-/// An authorizer event with a token.
+/// An authorizer event with a token, about the site.
 fn question(token: &str) -> String {
     json!({
         "version": "2.0",
@@ -35,9 +40,53 @@ fn question(token: &str) -> String {
         "routeArn": "arn:aws:execute-api:us-east-1:123456789012:b5c6d7e8f9/$default/GET/",
         "rawPath": "/",
         "headers": { "authorization": format!("Bearer {token}") },
-        "requestContext": { "http": { "method": "GET", "path": "/", "sourceIp": "192.0.2.1" } },
+        "requestContext": {
+            "domainName": SITE,
+            "http": { "method": "GET", "path": "/", "sourceIp": "192.0.2.1" },
+        },
     })
     .to_string()
+}
+
+/// A request to the function `gate`, with a Bearer token; its status, its headers and its body.
+async fn ask(
+    gate: &mut Function,
+    method: &str,
+    path: &str,
+    headers: Value,
+    body: Option<Value>,
+) -> (u64, Value, Value) {
+    let mut event = json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": { "http": { "method": method, "path": path, "sourceIp": "192.0.2.1" }, "requestId": "a" },
+        "isBase64Encoded": false,
+    });
+    event["headers"]["host"] = json!("auth.example.org");
+    if let Some(body) = body {
+        event["body"] = json!(body.to_string());
+    }
+    match gate.invoke(&event.to_string()).await {
+        Outcome::Response(reply) => {
+            let body = serde_json::from_str(reply["body"].as_str().unwrap_or_default()).unwrap_or(Value::Null);
+            (reply["statusCode"].as_u64().unwrap(), reply["headers"].clone(), body)
+        }
+        Outcome::Error(error) => panic!("an error instead of an answer: {error}"),
+    }
+}
+
+/// What nginx asks about a request with a token.
+async fn verify(gate: &mut Function, token: &str, url: &str) -> (u64, Value) {
+    let asked = json!({
+        "authorization": format!("Bearer {token}"),
+        "x-original-method": "GET",
+        "x-original-url": url,
+    });
+    let (status, headers, _) = ask(gate, "GET", "/auth/verify", asked, None).await;
+    (status, headers)
 }
 
 async fn sign_in(function: &mut Function) -> (u64, serde_json::Value) {
@@ -56,6 +105,8 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
     let keys = ("GetItem", 1);
     let expected = [
         ("discovery", counts([keys])),
+        // The keys that it signs with, and never the peppers.
+        ("gate", counts([keys, ("GetSecretValue", 1)])),
         ("admin", counts([keys])),
         ("authorizer", counts([keys])),
         ("token", counts([keys, ("GetSecretValue", 2)])),
@@ -87,9 +138,55 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         let outcome = authorizer.invoke(&question(&text(&reply, "access_token"))).await;
         let Outcome::Response(verdict) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&verdict["isAuthorized"], &verdict["context"]["kubeflow-userid"]), (&json!(true), &json!("ada")));
-        assert_eq!(proxy.requests(), counts([("BatchGetItem", 1)]), "an authorizer event");
+        assert_eq!(
+            proxy.requests(),
+            counts([("BatchGetItem", 1), ("GetItem", 1)]),
+            "records and site, then the permission"
+        );
     }
+    a_gate_tokens_life_in_requests(&cloud, &proxy, &text(&reply, "access_token")).await;
     println!("counted: {} functions, the requests of each", expected.len());
+}
+
+async fn a_gate_tokens_life_in_requests(cloud: &Cloud, proxy: &Proxy, access: &str) {
+    let mut gate = cloud.function("gate").await;
+    gate.invoke("{}").await;
+    proxy.requests();
+    let bearer = json!({ "authorization": format!("Bearer {access}"), "content-type": "application/json" });
+    let wanted = json!({ "URLs": ["/x/*"], "id": "functions" });
+    let (status, _, minted) = ask(&mut gate, "POST", "/auth/jwt/request", bearer, Some(wanted)).await;
+    assert_eq!(status, 200, "{minted}");
+    assert_eq!(proxy.requests(), counts([("BatchGetItem", 2), ("PutItem", 1)]), "the caller, her rights, the record");
+    for _ in 0..2 {
+        let (status, headers) = verify(&mut gate, &text(&minted, "Token"), "https://www.example.org/x/y").await;
+        assert_eq!(status, 200, "{headers}");
+        assert!(headers["kubeflow-userid"].as_str().unwrap().starts_with("gatetoken:ada/request-"), "{headers}");
+        assert_eq!(proxy.requests(), counts([("BatchGetItem", 1)]), "a gate token at /auth/verify");
+    }
+    let (status, headers) = verify(&mut gate, access, &format!("https://{SITE}/")).await;
+    assert_eq!((status, &headers["x-auth-request-user"]), (200, &json!("ada")));
+    assert_eq!(proxy.requests(), counts([("BatchGetItem", 1), ("GetItem", 1)]), "an access token at /auth/verify");
+
+    let mut token = cloud.function("token").await;
+    token.invoke("{}").await;
+    proxy.requests();
+    let resource = format!("https://{SITE}/*");
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("client_id", "gatemint"),
+        ("subject_token", access),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("requested_token_type", "urn:gatemint:params:oauth:token-type:gate"),
+        ("resource", &resource),
+    ];
+    let (status, reply) = post(&mut token, "/oauth2/token", &form, None).await;
+    assert_eq!(status, 200, "{reply}");
+    let expected = counts([("BatchGetItem", 1), ("GetItem", 2), ("PutItem", 1)]);
+    assert_eq!(proxy.requests(), expected, "session and client, sites, the permission, the record");
+    let (status, headers) = verify(&mut gate, &text(&reply, "access_token"), &format!("https://{SITE}/x")).await;
+    assert_eq!(status, 200, "{headers}");
+    assert_eq!(proxy.requests(), counts([("BatchGetItem", 2)]), "the record, then session and permission");
+    println!("counted: 6 requests of a gate token's life, what each asks for");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

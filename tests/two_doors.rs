@@ -60,7 +60,7 @@ impl Cloud {
     }
 
     /// Runs a command on the table and the secrets, as an operator; what it printed.
-    fn command(&self, arguments: &[&str], stdin: &[u8]) -> String {
+    pub(crate) fn command(&self, arguments: &[&str], stdin: &[u8]) -> String {
         let output = given(self.gatemint().args(arguments), stdin);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));

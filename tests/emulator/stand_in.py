@@ -32,6 +32,7 @@ def main():
     for mend in (
         an_api_has_all_its_paths,
         options_reach_the_function,
+        requests_have_the_headers_of_an_api,
         an_authorizer_may_have_no_identity_source,
         an_authorizer_may_say_unauthorized,
         leading_keys_are_judged,
@@ -72,6 +73,23 @@ def options_reach_the_function():
     mended = source.replace('if method == "OPTIONS":', 'if method == "OPTIONS" and cors_cfg:')
     expect(mended != source, "the place where OPTIONS is answered")
     exec(mended, apigateway.__dict__)
+
+
+def requests_have_the_headers_of_an_api():
+    """In payload format 2.0 cookies are a list of their own, and an API adds what it knows of the connection; ministack hands
+    the caller's headers on as they are."""
+
+    def event_headers(headers):
+        cookies = [cookie.strip() for cookie in headers.get("cookie", "").split(";") if cookie.strip()]
+        rest = {name: value for name, value in headers.items() if name != "cookie"}
+        added = {"x-forwarded-for": "127.0.0.1", "x-forwarded-port": "443", "x-forwarded-proto": "https"}
+        return {**({"cookies": cookies} if cookies else {}), "headers": {**rest, **added}}
+
+    apigateway.event_headers = event_headers
+    for name in ("_authorize_request_v2", "_invoke_lambda_proxy"):
+        before, place, after = inspect.getsource(getattr(apigateway, name)).rpartition('"headers": dict(headers),')
+        expect(place and '"version": "2.0"' in before, f"the headers in an event of {name}")
+        exec(f"{before}**event_headers(headers),{after}", apigateway.__dict__)
 
 
 def an_authorizer_may_have_no_identity_source():

@@ -82,7 +82,7 @@ class Watch:
             print(f"--- what cargo lambda watch printed\n{self.printed()}---", flush=True)
 
     def invoke(self, event, seconds=60):
-        """The function's answer: the status where there is one, the error where it is one, and the body."""
+        """The function's answer: status and headers where there are some, the error where it is one, and the body."""
         file = self.place / "event.json"
         file.write_text(event)
         command = ["cargo", "lambda", "invoke", "--invoke-address", "127.0.0.1", "--invoke-port", str(self.port), FUNCTION]
@@ -99,11 +99,36 @@ class Watch:
         if done.returncode != 0:
             # It shows the error's type and its text, drawn for eyes.
             said = [line.strip(" \u2502\u00d7\u2570\u2500\u25b6") for line in (done.stderr + done.stdout).splitlines()]
-            return None, said, ""
+            return None, {}, said, ""
         answer = json.loads(done.stdout)
         if not isinstance(answer, dict) or "statusCode" not in answer:
-            return None, None, json.dumps(answer, separators=(",", ":"))
-        return answer["statusCode"], None, answer.get("body") or ""
+            return None, {}, None, json.dumps(answer, separators=(",", ":"))
+        return answer["statusCode"], answer["headers"], None, answer.get("body") or ""
+
+
+class Watches:
+    """Functions on one state, each with settings of its own besides, started when the first step needs them."""
+
+    def __init__(self, place, settings):
+        self.place, self.settings, self.running, self.stack = place, settings, {}, contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        return self.stack.__exit__(*failure)
+
+    def told(self, more):
+        key = tuple(sorted(more.items()))
+        if key not in self.running:
+            place = self.place / f"watch-{len(self.running)}"
+            place.mkdir()
+            self.running[key] = self.stack.enter_context(Watch(place, {**self.settings, **more}))
+            # It links at least, if it does not build with the very same options.
+            equal(self.running[key].invoke(self.healthz, FIRST_LIMIT)[0], 200, "the status of the first answer")
+        return self.running[key]
+
+    healthz = (ROOT / "events" / "healthz.json").read_text()
 
 
 def pointed_at(value, pointer):
@@ -145,11 +170,9 @@ def in_the_cloud(place, emulator):
     return settings, {"admin_password": password, "signing_secret": f"{name}/{SIGNING_SECRET}"}
 
 
-def run_all(watch, steps, events, kept, where):
+def run_all(watches, steps, events, kept, where):
     """Every step's event, with what the answers before it have left."""
-    # It links at least, if it does not build with the very same options.
-    equal(watch.invoke(events["healthz.json"], FIRST_LIMIT)[0], 200, "the status of the first answer")
-    wrong = [what for step in steps if (what := in_time(watch, step, fill(events[step["event"]], kept), kept))]
+    wrong = [what for step in steps if (what := in_time(watches.told(step.get("settings", {})), step, fill(events[step["event"]], kept), kept))]
     check(not wrong, "\n".join(["events answered otherwise than expected:", *wrong]))
     counted(f"{len(steps)} events through cargo lambda invoke {where}, {len(steps)} answered as expected")
 
@@ -164,15 +187,16 @@ def in_time(watch, step, event, kept):
 
 def judged(step, answer, kept):
     """What is wrong with an answer, if anything; what later steps need of it is kept."""
-    status, error, body = answer
+    status, headers, error, body = answer
     for name, pointer in step.get("keep", {}).items():
         with contextlib.suppress(ValueError, LookupError):
             kept[name] = pointed_at(json.loads(body), pointer)
     print(f"{step['event']}: {status or error or body}", flush=True)
     right = status == step.get("status") and all(part in body for part in step.get("body_contains", []))
+    right = right and all(part in headers.get(name, "") and name in headers for name, part in step.get("headers", {}).items())
     if right and (step["error"] in error if error and "error" in step else not error and "error" not in step):
         return None
-    return f"{step['event']}: {status} {error} instead of {step.get('status')} {step.get('error')}: {body}"
+    return f"{step['event']}: {status} {headers} {error} instead of {step.get('status')} {step.get('error')}: {body}"
 
 
 def main():
@@ -185,16 +209,17 @@ def main():
     subprocess.run(build, cwd=ROOT, env=ENVIRONMENT, timeout=BUILD_LIMIT, check=True)
     with temporary_directory() as place:
         settings, kept = at_home(place)
-        with Watch(place, settings) as watch:
-            run_all(watch, steps, events, kept, "on a data directory")
+        with Watches(place, settings) as watches:
+            run_all(watches, steps, events, kept, "on a data directory")
+            watch = watches.told({})
             url = f"http://127.0.0.1:{watch.port}/lambda-url/{FUNCTION}"
             equal(get(f"{url}/healthz").status, 200, "the status of a request through the function's URL")
             keys = get(f"{url}/.well-known/jwks.json").json()["keys"]
             counted(f"{len(keys)} keys read through the function's URL")
     with temporary_directory() as place, Emulator() as emulator:
         settings, kept = in_the_cloud(place, emulator)
-        with Watch(place, settings) as watch:
-            run_all(watch, steps, events, kept, "on DynamoDB and Secrets Manager")
+        with Watches(place, settings) as watches:
+            run_all(watches, steps, events, kept, "on DynamoDB and Secrets Manager")
 
 
 main()

@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 from support import BIN, ENVIRONMENT, ROOT, Answer, check, equal
 
@@ -21,7 +22,13 @@ from deploy import Emulator  # noqa: E402
 
 BOOTSTRAP = Path(BIN).with_name("gatemint-lambda")
 # Roles, and the functions that have them: the template's names.
-FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Admin": "admin", "Authorizer": "authorizer", "RotateKeys": "rotate-keys"}
+FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Gate": "gate", "Admin": "admin", "Authorizer": "authorizer", "RotateKeys": "rotate-keys"}
+
+
+# What the stack beside is to permissions, the namespace of the tests' own gate tokens, and the cookie of links.
+GUARDED = "flow://default/guarded"
+GATE_TOKENS = "/apis/kubegateway.kubevirt.io/v1beta1/namespaces/vms/gatetokens"
+COOKIE = "kg-jwt-session-code"
 
 
 class Deployed:
@@ -42,6 +49,9 @@ class Deployed:
         """Another stack, `guarded`, with one route that the authorizer of this one guards."""
         guarded = self.emulator.deploy("guarded", ROOT / "tests" / "emulator" / "guarded.yaml", parameters={"Gatemint": "gatemint"})
         self.guarded_url = f"{self.emulator.url(guarded['ApiId'])}/guarded"
+        # As the authorizer is told it: `requestContext.domainName`, and over TLS, always.
+        self.guarded_host = urlsplit(self.guarded_url).hostname
+        self.guarded_target = f"https://{self.guarded_host}/guarded"
 
     # ---- An operator ----
 
@@ -61,6 +71,12 @@ class Deployed:
         )
         check(done.returncode == 0, f"{script}\nended with {done.returncode}: {done.stderr}{done.stdout}")
         return done.stdout
+
+    def guest(self, name):
+        """Makes a user who may read what the stack beside is, and returns the password."""
+        password = self.user(name)
+        self.command("acl", "grant", GUARDED, name, "read")
+        return password
 
     def user(self, name):
         """Makes a user and returns the password."""
@@ -94,6 +110,33 @@ class Deployed:
         made = json.loads(self.command("client", "create", "judge", "--introspect", "--json"))
         return {"client_id": "judge", "client_secret": made["secret"]}
 
+    @functools.cached_property
+    def admin(self):
+        """An admin's access token."""
+        password = json.loads(self.command("user", "create", "keeper", "--role", "admin", "--generate", "--json"))["password"]
+        return answered(self.password_grant("keeper", password), 200, "a password grant").json()["access_token"]
+
+    def gate_token(self, name, **spec):
+        """Makes a GateToken over the API, as an admin."""
+        body = {"metadata": {"name": name}, "spec": {"secret-name": "gatemint-jwt-secret", **spec}}
+        return self.json(GATE_TOKENS, self.admin, body)
+
+    def exchange(self, token, *urls):
+        """Exchanges an access token for a gate token."""
+        fields = {
+            "client_id": "gatemint",
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": token,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "requested_token_type": "urn:gatemint:params:oauth:token-type:gate",
+        }
+        return self.curl("/oauth2/token", "-d", urlencode([*fields.items(), *(("resource", url) for url in urls)]))
+
+    def verify(self, token, url, method="GET"):
+        """What a proxy hears that asks about a request with a token, with the answer's headers."""
+        asked = {"X-Original-Method": method, "X-Original-URL": url, "Cookie": f"{COOKIE}={token}"}
+        return self.curl("/auth/verify", "-i", *(part for name, value in asked.items() for part in ("-H", f"{name}: {value}")))
+
     def introspection(self, token):
         return self.form("/oauth2/introspect", token=token, **self.judge)
 
@@ -104,6 +147,10 @@ class Deployed:
     def guarded(self, token=None):
         """What the other stack's route answers."""
         return self.curl(self.guarded_url, *(["-H", f"Authorization: Bearer {token}"] if token else []))
+
+    def guarded_by_cookie(self, token):
+        """The same, with a token where a link puts it."""
+        return self.curl(self.guarded_url, "-H", f"Cookie: theme=dark; {COOKIE}={token}")
 
     def at_once(self, forms, path="/oauth2/token"):
         """Sends forms from as many connections at the same moment. Returns status and body of each."""

@@ -10,7 +10,8 @@ import threading
 import time
 from urllib.parse import urlencode
 
-from deployed import Deployed, Emulator, answered, curl
+from deployed import COOKIE, GATE_TOKENS, GUARDED, Deployed, Emulator, answered, curl
+from plain_routes import plain_routes
 from stack_rights import every_right_is_needed, without_action
 from support import ROOT, check, counted, decoded, equal, gatemint, temporary_directory
 
@@ -26,10 +27,14 @@ def main():
         counted(f"{len(stack.names)} resources of template.yaml deployed, {len(emulator.resources('guarded'))} of a stack beside it")
         first_keys(stack)
         first_admin(stack)
+        a_site_beside(stack)
         every_route_is_served(stack)
         a_sessions_life(stack)
         parallel_refreshes(stack)
         the_authorizer(stack)
+        a_link(stack)
+        a_one_time_link(stack)
+        an_exchange(stack)
         finish_rotation = every_right_is_needed(stack)
         what_alarms_are_about_is_written(stack)
         a_rotation_under_load(stack, finish_rotation)
@@ -41,6 +46,10 @@ PARAMETERS = {
     "Issuer": "https://auth.example.org",
     "SigningAlgorithm": "EdDSA",
     "CorsOrigins": "https://app.example.org",
+    "Cluster": "west",
+    "GateMaxLife": "2h",
+    "LinkTarget": "/console.html?vm={namespace}/{name}",
+    "ForwardHeaders": "forwarded",
     "TokenMemory": "512",
     "TokenReservedConcurrency": "40",
     "TableDeletionProtection": "true",
@@ -66,6 +75,7 @@ def a_stack_with_parameters(emulator, stack):
     equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 6, "whom the alarms tell")
     alarmed = {one["Value"] for alarm in alarms for one in alarm["Dimensions"] if one["Name"] in ("function", "FunctionName")}
     equal(alarmed, {names[logical] for logical in ("Token", "Authorizer", "RotateKeys")}, "the functions that alarms are about, by their own names")
+    what_was_chosen_for_gate_tokens(other)
     a_rotation_held_up(other)
 
     secrets = emulator.client("secretsmanager")
@@ -82,10 +92,29 @@ def a_stack_with_parameters(emulator, stack):
     equal(versions(), before, "the secrets after the stack was deleted")
     check(names["Table"] in emulator.client("dynamodb").list_tables()["TableNames"], "the table outlives the stack")
     groups = {one["logGroupName"] for one in emulator.client("logs").describe_log_groups()["logGroups"]}
-    audited = {names[log] for log in ("TokenLog", "AdminLog", "RotateKeysLog")}
+    audited = {names[log] for log in ("TokenLog", "GateLog", "AdminLog", "RotateKeysLog")}
     equal(audited & groups, audited, "the logs of who did what outlive the stack")
     check(names["DiscoveryLog"] not in groups, "the other logs do not")
-    counted(f"{len(PARAMETERS)} parameters of a second stack, which was made, updated and deleted; table, 2 secrets and 3 logs are left")
+    counted(f"{len(PARAMETERS)} parameters of a second stack, which was made, updated and deleted; table, 2 secrets and {len(audited)} logs are left")
+
+
+def what_was_chosen_for_gate_tokens(stack):
+    """Cluster, longest life, where links lead, and whose headers proxies send."""
+    site = {"id": "jobs", "host": "{name}.jobs.example.org", "resource": "job://{cluster}/jobs/{name}"}
+    made = answered(stack.json("/v1/sites", stack.admin, site), 201, "a site of the second stack").json()
+    equal(made["resource"], "job://west/jobs/{name}", "the cluster that was chosen")
+    stack.user("yael")
+    stack.command("acl", "grant", "gatetoken:vms", "yael", "write")
+    check("gatetoken://west/vms" in stack.command("acl", "ls", "-u", "yael"), "an operator's shell has the cluster from the outputs")
+    wrong = answered(stack.gate_token("long", urls=["/x"], duration="2h1s"), 422, "a gate token for too long")
+    check("spec.duration" in wrong.body, f"which field is wrong: {wrong.body}")
+    token = answered(stack.gate_token("vm", urls=["/x"], duration="2h"), 201, "a gate token").json()["status"]["token"]
+    opened = answered(stack.curl(f"/auth/jwt/set?token={token}&name=vm-7&namespace=vms", "-i"), 302, "a link with a machine")
+    equal(headers(opened)["location"], "/console.html?vm=vms/vm-7", "where it leads")
+    asked = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": "www.example.org", "X-Forwarded-Uri": "/x", "Cookie": f"{COOKIE}={token}"}
+    answered(stack.curl("/auth/verify", *(part for pair in asked.items() for part in ("-H", ": ".join(pair)))), 200, "a question in the other headers")
+    answered(stack.verify(token, "https://www.example.org/x"), 403, "a question in headers that do not count")
+    counted("4 parameters about gate tokens, each seen in what it does")
 
 
 def a_rotation_held_up(stack):
@@ -147,6 +176,13 @@ def first_admin(stack):
     counted("3 commands of the stack's outputs pasted: an admin and a token")
 
 
+def a_site_beside(stack):
+    """The host of the stack beside becomes a resource, over the API."""
+    site = {"id": "guarded", "host": stack.guarded_host, "resource": "flow://{cluster}/guarded"}
+    made = answered(stack.json("/v1/sites", stack.admin, site), 201, "a site").json()
+    equal(made["resource"], GUARDED, "its resource")
+
+
 def every_route_is_served(stack):
     """Every route of the OpenAPI document reaches a function that knows it, with every method, and so does OPTIONS."""
     asked = 0
@@ -160,6 +196,12 @@ def every_route_is_served(stack):
         for method in ("PUT", "OPTIONS"):
             answer = stack.curl(concrete, "-X", method)
             check(answer.status in (200, 204, 405), f"{method} {concrete}: {answer.status} {answer.body}")
+            asked += 1
+    for path in plain_routes():
+        concrete = re.sub(r"\{[^}]+\}", "x", path)
+        for method in ("GET", "POST", "DELETE", "PUT", "OPTIONS"):
+            answer = stack.curl(concrete, "-X", method)
+            check(answer.status in (200, 400, 401, 403, 405), f"{method} {concrete} without a credential: {answer.status} {answer.body}")
             asked += 1
     nowhere = answered(stack.curl("/nowhere", "-i"), 404, "a path that nobody serves")
     check("application/problem+json" in nowhere.body, f"a 404 of ours: {nowhere.body}")
@@ -235,10 +277,94 @@ def parallel_refreshes(stack):
     counted(f"{done}, {rounds * CALLERS} with the same successor, {refused} after a retry")
 
 
+def headers(answer):
+    """The headers of an answer that curl has shown with -i, by their names in lower case."""
+    lines = answer.body.replace("\r\n", "\n").partition("\n\n")[0].split("\n")[1:]
+    return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def cookie(answer):
+    """The gate token that an answer puts into a browser; whether its attributes are those of the original's, and more."""
+    pair, *attributes = headers(answer)["set-cookie"].split("; ")
+    equal(pair.split("=")[0], COOKIE, "the cookie's name")
+    life = next(int(one.removeprefix("Max-Age=")) for one in attributes if one.startswith("Max-Age="))
+    check(0 < life <= 600, f"a cookie lives as long as its token: {life}")
+    equal(set(attributes) - {f"Max-Age={life}"}, {"Path=/", "HttpOnly", "SameSite=Lax", "Secure"}, "the cookie's attributes")
+    return pair.split("=", 1)[1]
+
+
+def a_link(stack):
+    """A link opened through the API; its cookie passes the other stack's route until the GateToken is deleted."""
+    spec = {"urls": ["/docs", stack.guarded_target], "duration": "10m"}
+    made = answered(stack.gate_token("link", **spec), 201, "a gate token").json()
+    equal(made["status"]["phase"], "Ready", "the phase of a new gate token")
+    link = f"/auth/jwt/set?token={made['status']['token']}"
+    equal(headers(answered(stack.curl(link, "-I"), 302, "a look at the link")).get("set-cookie"), None, "what HEAD sets")
+    opened = answered(stack.curl(link, "-i"), 302, "the link, opened")
+    equal(headers(opened)["location"], "/docs", "where it leads")
+    token = cookie(opened)
+    said = answered(stack.guarded_by_cookie(token), 200, "the guarded route with the link's cookie").json()
+    equal(said["X-Auth-Request-User"], "gatetoken:vms/link", "whom the route is told")
+    told = answered(stack.verify(token, stack.guarded_target), 200, "a proxy's question about it")
+    equal(headers(told)["kubeflow-userid"], "gatetoken:vms/link", "whom the proxy is told")
+    refused = {
+        "for another path": stack.verify(token, f"https://{stack.guarded_host}/other"),
+        "for another method": stack.verify(token, stack.guarded_target, "POST"),
+        "over http": stack.verify(token, stack.guarded_target.replace("https:", "http:")),
+        # What is open at the API's own host is not at a host that a site maps.
+        "for a path without a host": stack.verify(token, f"https://{stack.guarded_host}/docs"),
+    }
+    for what, answer in refused.items():
+        answered(answer, 403, f"a proxy's question {what}")
+    answered(stack.json(f"{GATE_TOKENS}/link", stack.admin, method="DELETE"), 200, "deleting it")
+    answered(stack.guarded_by_cookie(token), 401, "the guarded route after that")
+    answered(stack.verify(token, stack.guarded_target), 401, "a proxy's question after that")
+    answered(stack.curl(link), 403, "the link after that")
+    counted(f"1 link opened through the API, its cookie passed a route of another stack; {len(refused) + 3} requests refused, 3 of them after DELETE")
+
+
+def a_one_time_link(stack):
+    made = answered(stack.gate_token("once", urls=["/docs", stack.guarded_target], duration="10m", **{"one-time": True}), 201, "a one-time link")
+    link = made.json()["status"]["token"]
+    shown = answered(stack.curl(f"/auth/jwt/set?token={link}", "-i", "-H", "Accept: text/html"), 200, "a look at it")
+    check("<button" in shown.body and "set-cookie" not in headers(shown), f"a look shows a button and gives nothing: {shown.body}")
+    answered(stack.guarded_by_cookie(link), 401, "the guarded route with the link itself")
+    press = lambda: answered(stack.curl("/auth/jwt/set", "-i", "--data-urlencode", f"token={link}"), 303, "its button")  # noqa: E731
+    token, again = (cookie(press()) for _ in range(2))
+    # Signed anew, with another signature, it is the same: `jti` and times are those of the one use.
+    equal(decoded(again), decoded(token), "what the cookie says when the button is pressed again")
+    answered(stack.guarded_by_cookie(token), 200, "the guarded route with its cookie")
+    used = answered(stack.curl(f"/auth/jwt/set?token={link}"), 403, "a look at it after its use")
+    check("used" in used.body, f"why it opens nothing: {used.body}")
+    answered(stack.json(f"{GATE_TOKENS}/once", stack.admin, method="DELETE"), 200, "deleting it")
+    answered(stack.guarded_by_cookie(token), 401, "the guarded route after that")
+    counted("1 one-time link: looked at, used, its reply repeated, closed with its GateToken")
+
+
+def an_exchange(stack):
+    """One's own access token becomes a gate token for the other stack, which ends with the permission and with the session."""
+    reply = answered(stack.password_grant("ines", stack.guest("ines")), 200, "a password grant").json()
+    whole_host = f"https://{stack.guarded_host}/*"
+    token = answered(stack.exchange(reply["access_token"], whole_host), 200, "an exchange").json()["access_token"]
+    said = answered(stack.guarded_by_cookie(token), 200, "the guarded route with what came of it").json()
+    check(said["kubeflow-userid"].startswith("gatetoken:ines/exchange-"), f"whom the route is told: {said}")
+    answered(stack.exchange(reply["access_token"], "https://www.example.org/*"), 400, "an exchange for a host of nobody's")
+    stack.command("acl", "revoke", GUARDED, "ines")
+    answered(stack.guarded_by_cookie(token), 403, "the guarded route without the permission")
+    answered(stack.exchange(reply["access_token"], whole_host), 400, "an exchange without the permission")
+    stack.command("acl", "grant", GUARDED, "ines", "read")
+    answered(stack.guarded_by_cookie(token), 200, "the guarded route with the permission again")
+    answered(stack.form("/oauth2/revoke", token=reply["refresh_token"]), 200, "a revocation")
+    answered(stack.guarded_by_cookie(token), 401, "the guarded route after the session")
+    counted("1 access token exchanged; 5 requests with what came of it, refused without permission and session")
+
+
 def the_authorizer(stack):
     """200, 401 and 403 at a route of another stack."""
     password = stack.user("lin")
     reply = answered(stack.password_grant("lin", password), 200, "a password grant").json()
+    answered(stack.guarded(reply["access_token"]), 403, "a guarded route with a live token, and nothing granted")
+    stack.command("acl", "grant", GUARDED, "lin", "read")
     said = answered(stack.guarded(reply["access_token"]), 200, "a guarded route with a live token").json()
     check("lin" in said.values(), f"the route learns who asks: {said}")
     answered(stack.guarded(), 401, "a guarded route without a token")
@@ -253,7 +379,7 @@ def the_authorizer(stack):
     for what, token in unknown.items():
         answered(stack.guarded(token), 401, f"a guarded route with {what}")
     answered(stack.guarded(other["access_token"]), 403, "a guarded route with a token for another audience")
-    counted(f"{3 + len(unknown)} requests to a route of another stack: 1 answered 200, {1 + len(unknown)} 401, 1 403")
+    counted(f"{4 + len(unknown)} requests to a route of another stack: 1 answered 200, {1 + len(unknown)} 401, 2 403")
 
 
 def what_alarms_are_about_is_written(stack):
@@ -281,7 +407,7 @@ class Load:
     def __init__(self, stack, jwks, place):
         self.stack, self.place = stack, place
         (place / "jwks.json").write_text(jwks)
-        password = stack.user("noor")
+        password = stack.guest("noor")
         self.sign_in = lambda: answered(stack.password_grant("noor", password), 200, "a password grant").json()["access_token"]
         self.old = self.sign_in()
         self.verdicts, self.failures, self.stop = [0, 0, 0, 0], [], threading.Event()
@@ -334,6 +460,7 @@ def a_rotation_under_load(stack, finish_rotation):
     """The second rotation, while verifiers and callers go on: none of them notices."""
     version = stack.current_version()[0]
     jwks = stack.curl("/.well-known/jwks.json").body
+    gate_token = answered(stack.gate_token("before", urls=[stack.guarded_target]), 201, "a gate token").json()["status"]["token"]
     with temporary_directory() as place, Load(stack, jwks, place) as load:
         load.wait_for(3)
         finish_rotation()
@@ -346,14 +473,15 @@ def a_rotation_under_load(stack, finish_rotation):
         check(started > 0, "no process started while the load went on")
         load.wait_for(3)
     check(not load.failures, f"verifications failed during a rotation: {load.failures[:3]}")
-    for function in ("Token", "Discovery", "Authorizer"):
+    for function in ("Token", "Discovery", "Gate", "Authorizer"):
         stack.start_afresh(function)
+    answered(stack.guarded_by_cookie(gate_token), 200, "the guarded route with a gate token of before the rotation")
     check(stack.introspect(load.old), "the old token stands, after the rotation")
     answered(stack.guarded(load.old), 200, "the guarded route with the old token, after the rotation")
     check(stack.current_version()[0] != version, "the rotation promoted a new version")
     keys = stack.curl("/.well-known/jwks.json").json()["keys"]
     equal(len(keys), 2, "how many keys there are after the second rotation")
-    counted(f"{sum(load.verdicts) + 34} verdicts before, during and after a rotation, none wrong; {started} processes started meanwhile; {len(keys)} keys")
+    counted(f"{sum(load.verdicts) + 35} verdicts before, during and after a rotation, none wrong; {started} processes started meanwhile; {len(keys)} keys")
 
 
 main()

@@ -6,9 +6,8 @@ there is the right to write log lines: tests/strangers/template_rules.py holds t
 """
 
 import copy
-import json
 
-from deployed import FUNCTIONS, answered
+from deployed import FUNCTIONS, GATE_TOKENS, GUARDED, answered
 from support import check, counted, equal
 
 UNJUDGED = {"WriteLog"}
@@ -33,8 +32,11 @@ class Uses:
         self.stack = stack
         self.passwords = {name: stack.user(name) for name in ("dana", "erin")}
         self.long_lived = answered(stack.password_grant("erin", self.passwords["erin"]), 200, "a password grant").json()["access_token"]
-        admin = json.loads(stack.command("user", "create", "keeper", "--role", "admin", "--generate", "--json"))["password"]
-        self.admin = answered(stack.password_grant("keeper", admin), 200, "a password grant").json()["access_token"]
+        for name in self.passwords:
+            stack.command("acl", "grant", GUARDED, name, "read")
+        self.admin = stack.admin
+        made = answered(stack.gate_token("of-the-authorizer", urls=[stack.guarded_target]), 201, "a gate token")
+        self.gate_token = made.json()["status"]["token"]
         self.made = 0
 
     def token(self):
@@ -43,6 +45,7 @@ class Uses:
         fresh = worked(stack.refresh(reply["refresh_token"]), 200, "a refresh").json()
         said = worked(stack.introspection(fresh["access_token"]), 200, "an introspection")
         check(said.json()["active"], f"an access token stands: {said.body}")
+        worked(stack.exchange(fresh["access_token"], stack.guarded_target), 200, "an exchange")
         # As long as another, and never the same.
         self.made += 1
         new = f"{self.made:04}{old[4:]}"
@@ -54,9 +57,22 @@ class Uses:
     def discovery(self):
         worked(self.stack.curl("/.well-known/jwks.json"), 200, "the keys")
 
+    def gate(self):
+        self.made += 1
+        stack, name = self.stack, f"gate-{self.made}"
+        made = worked(stack.gate_token(name, urls=["/docs", stack.guarded_target], **{"one-time": True}), 201, "making a gate token").json()
+        one = f"{GATE_TOKENS}/{name}"
+        worked(stack.json(f"{GATE_TOKENS}?limit=500", self.admin), 200, "listing gate tokens")
+        worked(stack.json(one, self.admin), 200, "reading one")
+        worked(stack.form("/auth/jwt/set", token=made["status"]["token"]), 303, "pressing a link's button")
+        worked(stack.verify(self.gate_token, stack.guarded_target), 200, "a question about a gate token")
+        worked(stack.verify(self.long_lived, stack.guarded_target), 200, "a question about an access token")
+        worked(stack.json(one, self.admin, method="DELETE"), 200, "deleting it")
+
     def admin_(self):
         self.made += 1
-        answered(self.stack.password_grant("dana", self.passwords["dana"]), 200, "a session to be ended")
+        session = answered(self.stack.password_grant("dana", self.passwords["dana"]), 200, "a session to be ended").json()
+        answered(self.stack.exchange(session["access_token"], self.stack.guarded_target), 200, "a gate token to be ended")
         name = f"somebody-{self.made}"
         steps = [
             ("POST", "/v1/users", {"name": name, "password": "a long enough password"}, 201),
@@ -70,11 +86,14 @@ class Uses:
         ]
         for method, path, body, status in steps:
             worked(self.stack.json(path, self.admin, body, method), status, f"{method} {path}")
-        ended = worked(self.stack.json("/v1/tokens?account=dana", self.admin), 200, "a list of tokens").json()["items"][0]["id"]
-        worked(self.stack.json(f"/v1/tokens/{ended}", self.admin, method="DELETE"), 204, "ending a session")
+        live = worked(self.stack.json("/v1/tokens?account=dana&limit=99", self.admin), 200, "a list of tokens").json()["items"]
+        for kind in ("gate", "session"):
+            ended = next(token["id"] for token in live if token["kind"] == kind)
+            worked(self.stack.json(f"/v1/tokens/{ended}", self.admin, method="DELETE"), 204, f"ending a token of the kind {kind}")
 
     def authorizer(self):
         worked(self.stack.guarded(self.long_lived), 200, "a guarded route")
+        worked(self.stack.guarded_by_cookie(self.gate_token), 200, "a guarded route with a gate token")
 
     def rotate_keys(self):
         _, ended = self.stack.rotate()
@@ -114,7 +133,7 @@ def inner(value, keys):
 def every_right_is_needed(stack):
     """Returns what finishes the rotation that was begun here again and again, each time without a right that it needs."""
     uses = Uses(stack)
-    use = {"Token": uses.token, "Discovery": uses.discovery, "Admin": uses.admin_, "Authorizer": uses.authorizer, "RotateKeys": uses.rotate_keys}
+    use = {"Token": uses.token, "Discovery": uses.discovery, "Gate": uses.gate, "Admin": uses.admin_, "Authorizer": uses.authorizer, "RotateKeys": uses.rotate_keys}
     taken = 0
     for logical, works in use.items():
         whole = stack.policy(logical)

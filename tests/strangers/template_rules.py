@@ -10,6 +10,7 @@ import os
 import re
 import sys
 
+from plain_routes import plain_routes, source
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 from support import ROOT, check, counted
@@ -21,27 +22,39 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the transform asks f
 # code has yet are in it too; a role gets those that exist. tests/strangers/stack_rights.py shows that each is needed.
 TABLE = {
     "token": {
-        "write": "account session throttle gate fresh",
+        "write": "account session throttle fresh",
+        # What an exchange makes, it never reads.
+        "only_write": "gate",
         "read": "client sa perm site keys",
         "secrets": {"SigningSecret": "read", "RefreshSecret": "read"},
     },
     "discovery": {"write": "", "read": "keys", "secrets": {}},
-    # It mints nothing yet. With the first route that does, it reads the signing secret.
+    "gate": {"write": "gate", "read": "account session client sa perm site fresh keys", "secrets": {"SigningSecret": "read"}},
+    # It signs nothing yet. With the first route that does, it reads the signing secret.
     "admin": {"write": "account session client gate sa perm site fresh names", "read": "keys", "secrets": {}},
     "authorizer": {"write": "", "read": "account session client gate sa perm site fresh keys", "secrets": {}},
     "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
 }
 # Kinds that the code has, and that a function of the table does not use yet.
-NOT_YET = {"token": {"perm", "site"}, "admin": {"perm"}, "authorizer": {"perm", "site"}}
+NOT_YET = {"admin": {"perm"}}
 READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
 WRITES_SECRET = {"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # How long each may take, in seconds: less than who asks it waits.
-TIMEOUTS = {"token": 25, "discovery": 25, "admin": 25, "authorizer": 10, "rotate-keys": 60}
+TIMEOUTS = {"token": 25, "discovery": 25, "gate": 25, "admin": 25, "authorizer": 10, "rotate-keys": 60}
 # The logs that say who did what.
-AUDITED = {"token", "admin", "rotate-keys"}
+AUDITED = {"token", "gate", "admin", "rotate-keys"}
+# Settings that every function of a kind is told alike, and those that one alone is told.
+SETTINGS_OF = {
+    "GATEMINT_CLUSTER": {"token", "discovery", "gate", "admin", "authorizer", "rotate-keys"},
+    # An exchange mints, too.
+    "GATEMINT_GATE_MAX_LIFE": {"token", "gate"},
+    "GATEMINT_LINK_TARGET": {"gate"},
+    "GATEMINT_FORWARD_HEADERS": {"gate"},
+    "GATEMINT_SIGNING_ALG": {"rotate-keys"},
+}
 
 # The dimensions of the metrics that alarms are about: they have to be the written ones exactly. `function` is the deployed
 # function's name.
@@ -52,7 +65,7 @@ COUNTED = [("Throttles", "Token"), ("Throttles", "Authorizer"), ("Errors", "Rota
 # Who may call a function, and about what: nobody else's API, and nobody else's secret.
 OF_THE_API = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/"
 PERMISSIONS = {
-    **{name: {"Principal": "apigateway.amazonaws.com", "SourceArn": {"Fn::Sub": f"{OF_THE_API}*"}} for name in ("Token", "Discovery", "Admin")},
+    **{name: {"Principal": "apigateway.amazonaws.com", "SourceArn": {"Fn::Sub": f"{OF_THE_API}*"}} for name in ("Token", "Discovery", "Gate", "Admin")},
     "Authorizer": {"Principal": "apigateway.amazonaws.com", "SourceArn": {"Fn::Sub": OF_THE_API + "authorizers/${ApiAuthorizer}"}},
     "RotateKeys": {
         "Principal": "secretsmanager.amazonaws.com",
@@ -69,20 +82,19 @@ VAULT = "${AWS::StackName}-${Birth}"
 OWNERS = [
     (r"/oauth2/.*|/realms/[^/]+/protocol/openid-connect/(token|revoke|logout|token/introspect)|/v1/me/password", "token"),
     (r"/\.well-known/.*|/realms/[^/]+/protocol/openid-connect/certs|/healthz|/readyz|/openapi\.json|/docs", "discovery"),
+    (r"/auth/(jwt/(request|set)|verify(/.*)?)|/version|/api(/v1(/namespaces/[^/]+/secrets(/[^/]+)?)?)?|/apis(/kubegateway\.kubevirt\.io(/.*)?)?", "gate"),
     (r"/v1/.*", "admin"),
 ]
 
 
-def source(*parts):
-    return ROOT.joinpath("src", *parts).read_text()
-
-
 # What the code knows: kinds of rows, settings, metrics, routes.
-KINDS = {kind for file in ROOT.glob("src/domain/**/*.rs") for kind in re.findall(r'"([a-z]+)#', file.read_text())}
+CODE = [file.read_text().split("#[cfg(test)]")[0] for file in ROOT.glob("src/domain/**/*.rs")]
+KINDS = {kind for text in CODE for kind in re.findall(r'"([a-z]+)#', text)}
 SETTINGS = set(re.findall(r'"(GATEMINT_[A-Z_]+)"', source("settings.rs")))
 SIGNING, REFRESH = (re.search(r'const SECRET: .* = "(.+)";', source("domain", *place))[1] for place in (("key", "set.rs"), ("session", "peppers.rs")))
 METRICS = set(re.findall(r'"(gatemint_[a-z_]+)"', source("metric.rs")))
-ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"]
+FAMILIES = re.findall(r'Self::\w+ => "(\w+)"', source("http", "forward_auth", "families.rs"))
+ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in plain_routes()}
 
 
 class NoManagedPolicies:
@@ -182,6 +194,7 @@ def rights(names, functions, of):
         used = KINDS - NOT_YET.get(function, set())
         writes = set(row["write"].split()) & used
         reads = (set(row["read"].split()) & used) | writes
+        writes |= set(row.get("only_write", "").split()) & used
         if kinds != {"read": reads, "write": writes}:
             yield f"{function}: kinds of rows are {kinds}"
         if secrets != {name: {"read", how} for name, how in row["secrets"].items()}:
@@ -232,6 +245,9 @@ def functions_as_promised(names, functions, resources):
         unknown = set(properties["Environment"]["Variables"]) - SETTINGS
         if unknown:
             yield f"{name}: settings that the code does not know: {unknown}"
+        for setting, told in SETTINGS_OF.items():
+            if (setting in properties["Environment"]["Variables"]) != (function in told):
+                yield f"{name}: it is told {setting} and does not need it, or the reverse"
         log = f"{name}Log"
         if properties["LoggingConfig"] != {"LogGroup": {"Ref": log}} or "RetentionInDays" not in resources[log]["Properties"]:
             yield f"{name}: its log lines are kept for ever, or elsewhere"
@@ -276,6 +292,10 @@ def state_as_promised(whole, of):
     }
     if rotations != [expected]:
         yield f"the rotations are {rotations}"
+    # Unset, X-Forwarded-Proto, which API Gateway adds, would be of another family than every proxy's but one.
+    families = whole["Parameters"]["ForwardHeaders"]
+    if (families["Default"], families["AllowedValues"]) != ("nginx", FAMILIES):
+        yield f"whose headers count at /auth/verify: {families}"
     if whole["Parameters"]["TokenReservedConcurrency"]["Default"] != "" or whole["Parameters"]["Architecture"]["Default"] != "arm64":
         yield "the defaults of reserved concurrency and architecture"
     yield from (f"the parameter {name} is not described" for name, one in whole["Parameters"].items() if len(one.get("Description", "")) < 20)
@@ -416,12 +436,23 @@ DAMAGES = [
     ("condition", lambda t: statement(t, "Discovery", "ReadRows")["Condition"].pop("Null")),
     ("condition", lambda t: statement(t, "Admin", "WriteRows")["Condition"]["Null"].update({"dynamodb:LeadingKeys": "true"})),
     ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"].update({"Bool": {"aws:SecureTransport": "true"}})),
-    ("kinds", lambda t: statement(t, "Token", "WriteRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].append("keys#*")),
-    ("kinds", lambda t: statement(t, "Authorizer", "ReadRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].remove("session#*")),
-    ("kinds", lambda t: statement(t, "Discovery", "ReadRows")["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].append("account#*")),
+    ("kinds", lambda t: keys_of(t, "Token", "WriteRows").append("keys#*")),
+    ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("session#*")),
+    ("kinds", lambda t: keys_of(t, "Discovery", "ReadRows").append("account#*")),
+    ("kinds", lambda t: keys_of(t, "Token", "ReadRows").append("gate#*")),
+    ("kinds", lambda t: keys_of(t, "Token", "WriteRows").remove("gate#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "WriteRows").append("session#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "ReadRows").remove("perm#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "ReadRows").append("throttle#*")),
+    ("kinds", lambda t: keys_of(t, "Admin", "WriteRows").append("perm#*")),
+    ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("gate#*")),
+    ("kinds", lambda t: policy_of(t, "Authorizer").append(statement(t, "Gate", "WriteRows"))),
     ("secrets", lambda t: statement(t, "Token", "ReadSecrets")["Resource"].pop()),
     ("secrets", lambda t: statement(t, "RotateKeys", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
     ("secrets", lambda t: policy_of(t, "Discovery").append(statement(t, "Token", "ReadSecrets"))),
+    ("secrets", lambda t: statement(t, "Gate", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
+    ("secrets", lambda t: policy_of(t, "Gate").remove(statement(t, "Gate", "ReadSigningSecret"))),
+    ("secrets", lambda t: policy_of(t, "Gate").append(statement(t, "RotateKeys", "WriteSigningSecret"))),
     ("secrets", lambda t: policy_of(t, "Authorizer").append(statement(t, "RotateKeys", "ReadSigningSecret"))),
     ("secrets", lambda t: policy_of(t, "Token").append(statement(t, "RotateKeys", "WriteSigningSecret"))),
     ("role", lambda t: properties(t, "Discovery").update(Role={"Fn::GetAtt": ["TokenRole", "Arn"]})),
@@ -433,10 +464,15 @@ DAMAGES = [
     ("timeout", lambda t: properties(t, "RotateKeys").update(Timeout=25)),
     ("timeout", lambda t: t["Globals"]["Function"].update(Timeout=29)),
     ("settings", lambda t: properties(t, "Token")["Environment"]["Variables"].update(GATEMINT_STOER="x")),
+    ("is told", lambda t: properties(t, "Gate")["Environment"]["Variables"].pop("GATEMINT_FORWARD_HEADERS")),
+    ("is told", lambda t: properties(t, "Token")["Environment"]["Variables"].pop("GATEMINT_GATE_MAX_LIFE")),
+    ("is told", lambda t: t["Globals"]["Function"]["Environment"]["Variables"].pop("GATEMINT_CLUSTER")),
+    ("whose headers", lambda t: t["Parameters"]["ForwardHeaders"].update(Default="forwarded")),
     ("log lines", lambda t: properties(t, "TokenLog").pop("RetentionInDays")),
     ("outlive", lambda t: t["Resources"]["Table"].pop("DeletionPolicy")),
     ("deleted", lambda t: t["Resources"]["TokenLog"].update(DeletionPolicy="Delete")),
     ("deleted", lambda t: t["Resources"]["AdminLog"].pop("DeletionPolicy")),
+    ("deleted", lambda t: t["Resources"]["GateLog"].update(DeletionPolicy="Delete")),
     ("deleted", lambda t: t["Resources"]["RotateKeysLog"].update(UpdateReplacePolicy="Delete")),
     ("SSESpecification", lambda t: properties(t, "Table").update(SSESpecification={"SSEEnabled": True})),
     ("TimeToLive", lambda t: properties(t, "Table")["TimeToLiveSpecification"].update(AttributeName="ttl")),
@@ -464,6 +500,9 @@ DAMAGES = [
     ("access log", lambda t: properties(t, "Stage")["AccessLogSettings"].update(Format='{"path":"$context.path"}')),
     ("leads to", lambda t: properties(t, "OwnPasswordRoute").update(RouteKey="POST /v1/me/password")),
     ("leads to", lambda t: t["Resources"].pop("CertsRoute")),
+    ("leads to", lambda t: t["Resources"].pop("SecretRoute")),
+    ("leads to", lambda t: properties(t, "LinksAndVerifyRoute").update(RouteKey="ANY /auth/verify")),
+    ("leads to", lambda t: properties(t, "GateTokensRoute").update(RouteKey="GET /apis/{proxy+}")),
     ("404", lambda t: t["Resources"].pop("OtherRoute")),
     ("may call", lambda t: properties(t, "TokenPermission").pop("SourceArn")),
     ("may call", lambda t: properties(t, "DiscoveryPermission").update(Principal="*")),
@@ -481,6 +520,10 @@ DAMAGES = [
 ]
 
 
+def keys_of(template, function, sid):
+    return statement(template, function, sid)["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+
+
 def policy_of(template, function):
     return properties(template, f"{function}Role")["Policies"][0]["PolicyDocument"]["Statement"]
 
@@ -494,8 +537,8 @@ def main():
     template = yaml_parse((ROOT / "template.yaml").read_text())
     found = list(problems(template))
     check(not found, "\n".join(["template.yaml:", *found]))
-    check(KINDS == {"account", "session", "client", "throttle", "perm", "site", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
-    statements = [one for function in ("Token", "Discovery", "Admin", "Authorizer", "RotateKeys") for one in policy_of(template, function)]
+    check(KINDS == {"account", "session", "client", "throttle", "gate", "perm", "site", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
+    statements = [one for function in ("Token", "Discovery", "Gate", "Admin", "Authorizer", "RotateKeys") for one in policy_of(template, function)]
     routes = sum(len(methods) for methods in ROUTES.values())
     edges = sum(len(list(references(one))) for one in transformed(template)["Resources"].values())
     counted(f"{len(statements)} statements of {len(TABLE)} functions as the table has them")

@@ -17,7 +17,11 @@ use crate::{
 
 /// The route, for every method.
 pub(in crate::http) fn routes() -> Router<App> {
-    Router::new().route(PATH, any(verify)).route(&format!("{PATH}/{{*path}}"), any(verify))
+    Router::new()
+        .route(PATH, any(verify))
+        // What Envoy asks about the root; the wildcard wants something after the slash.
+        .route(&format!("{PATH}/"), any(verify))
+        .route(&format!("{PATH}/{{*path}}"), any(verify))
 }
 
 async fn verify(State(app): State<App>, method: Method, uri: Uri, headers: HeaderMap) -> Response {

@@ -1,0 +1,17 @@
+"""The routes that are not in the OpenAPI document: those of the dialects that others have described."""
+
+import re
+
+from support import ROOT
+
+
+def source(*parts):
+    return ROOT.joinpath("src", *parts).read_text()
+
+
+def plain_routes():
+    """Their paths, as the code has them; those about which Envoy asks with one path, one with a slash at its end, and none."""
+    (verify,) = re.findall(r'const PATH: &str = "(.+)";', source("http", "forward_auth", "mod.rs"))
+    yield from (verify, f"{verify}/", f"{verify}/x", f"{verify}/x/y.z/")
+    for dialect in ("kube_gateway", "kubernetes"):
+        yield from re.findall(r'\.route\(\s*"([^"]+)"', source("http", dialect, "mod.rs"))
