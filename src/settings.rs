@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    domain::{Policy, ids::Name, key::Algorithm},
-    http::forward_auth::Family,
-};
+use crate::domain::{Policy, ids::Name, key::Algorithm};
 
 /// Where the state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +99,7 @@ pub struct Settings {
     /// `GATEMINT_TRUSTED_PROXIES`
     pub trusted_proxies: usize,
     /// `GATEMINT_FORWARD_HEADERS`; none takes whichever family of headers is there
-    pub forward_headers: Option<Family>,
+    pub forward_headers: Option<String>,
     /// `GATEMINT_CORS_ORIGINS`
     pub cors_origins: Vec<String>,
     /// `GATEMINT_LOG`: a filter as of tracing-subscriber
@@ -340,8 +337,9 @@ impl Settings {
                     text.parse().ok().filter(|proxies| *proxies <= 16)
                 })
                 .unwrap_or(0),
-            forward_headers: reader
-                .read("GATEMINT_FORWARD_HEADERS", "nginx, forwarded or envoy", |text| text.parse().ok()),
+            forward_headers: reader.read("GATEMINT_FORWARD_HEADERS", "nginx, forwarded or envoy", |text| {
+                ["nginx", "forwarded", "envoy"].contains(&text).then(|| text.to_owned())
+            }),
             cors_origins: reader
                 .read("GATEMINT_CORS_ORIGINS", "origins joined by commas, e.g. https://console.example.org", |text| {
                     text.split(',').map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()

@@ -259,7 +259,8 @@ async fn an_admin_makes_reads_changes_lists_and_deletes_clients() {
         ask(Method::POST, "/v1/clients", Some(json!({"id": "ci", "scopes": ["jobs:run"], "access_life": 60}))).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let secret = made.json["secret"].as_str().unwrap().to_owned();
-    assert_eq!(made.json["grants"], json!(["password", "refresh_token", "client_credentials"]));
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    assert_eq!(made.json["grants"], json!(["password", "refresh_token", exchange, "client_credentials"]));
     let own = async |secret: &str| {
         let form = [("grant_type", "client_credentials"), ("client_id", "ci"), ("client_secret", secret)];
         test.form("/oauth2/token", &form).await
@@ -279,7 +280,7 @@ async fn an_admin_makes_reads_changes_lists_and_deletes_clients() {
 
     let public = ask(Method::POST, "/v1/clients", Some(json!({"id": "app", "public": true}))).await;
     assert_eq!((public.status, public.json.get("secret")), (StatusCode::CREATED, None), "{}", public.text);
-    assert_eq!(public.json["grants"], json!(["password", "refresh_token"]));
+    assert_eq!(public.json["grants"], json!(["password", "refresh_token", exchange]));
     assert_problem(
         &ask(Method::PATCH, "/v1/clients/app", Some(json!({"new_secret": true}))).await,
         422,

@@ -102,7 +102,7 @@ const AREAS: &[Area] = &[
     },
     Area {
         files: "src/client",
-        may_name: &["client", "clock", "domain::Secret", "domain::secret::Secret"],
+        may_name: &["client", "clock", "domain::Secret", "domain::secret::Secret", "words"],
         may_use: &["http", "hyper", "reqwest"],
     },
     // From settings to a service: of use to the two above alone.

@@ -21,7 +21,7 @@ use crate::{
 
 #[derive(Args, Clone)]
 pub(super) struct Lists {
-    /// A grant that it may use (repeatable): password, refresh_token, client_credentials
+    /// A grant that it may use (repeatable): password, refresh_token, client_credentials, token-exchange
     #[arg(long = "grant", value_name = "GRANT", value_parser = parse_grant)]
     grants: Vec<GrantType>,
     /// An audience of its access tokens (repeatable) [default: the issuer]
@@ -36,7 +36,19 @@ pub(super) struct Lists {
 }
 
 fn parse_grant(text: &str) -> Result<GrantType, String> {
-    GrantType::parse(text).ok_or_else(|| "one of password, refresh_token, client_credentials".to_owned())
+    GrantType::ALL
+        .into_iter()
+        .find(|(grant, name)| [*name, short(*grant)].contains(&text))
+        .map(|(grant, _)| grant)
+        .ok_or_else(|| "one of password, refresh_token, client_credentials, token-exchange".to_owned())
+}
+
+/// What a grant is called among people.
+fn short(grant: GrantType) -> &'static str {
+    match grant {
+        GrantType::TokenExchange => "token-exchange",
+        GrantType::Password | GrantType::RefreshToken | GrantType::ClientCredentials => grant.as_str(),
+    }
 }
 
 #[derive(Subcommand)]
@@ -101,7 +113,7 @@ fn kind(view: &ClientView) -> String {
 }
 
 fn grants(view: &ClientView) -> String {
-    view.grants.iter().map(|grant| grant.as_str()).collect::<Vec<_>>().join(", ")
+    view.grants.iter().map(|grant| short(*grant)).collect::<Vec<_>>().join(", ")
 }
 
 fn show(view: &ClientView, global: &Global) -> Result<(), CliError> {

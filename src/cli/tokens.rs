@@ -39,9 +39,11 @@ impl Tokens {
                     return output::json(&all);
                 }
                 let rows = all.into_iter().map(|token| {
-                    vec![token.id, token.kind.into_owned(), token.client_id, token.last_used_at, token.expires_at]
+                    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+                    let (client, used) = (or_none(token.client_id), or_none(token.last_used_at));
+                    vec![token.id, token.kind.into_owned(), token.subject, client, used, token.expires_at]
                 });
-                output::table(&["id", "kind", "client", "last used", "expires"], rows);
+                output::table(&["id", "kind", "subject", "client", "last used", "expires"], rows);
             }
             Self::Revoke { id } => {
                 match door {

@@ -2,6 +2,7 @@
 //!
 //! A *dialect* is a folder: its routes, its wire types, its way to say no. It may use the domain, never another dialect.
 
+mod bearer;
 mod body;
 mod described;
 mod docs;
@@ -101,12 +102,13 @@ impl Options {
     /// From the settings' texts.
     ///
     /// # Errors
-    /// An origin that cannot stand in a header.
+    /// An origin that cannot stand in a header, or a family of headers that is none.
     pub fn of(
         trusted_proxies: usize,
         cors_origins: &[String],
-        forward_headers: Option<forward_auth::Family>,
-    ) -> Result<Self, axum::http::header::InvalidHeaderValue> {
+        forward_headers: Option<&str>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let forward_headers = forward_headers.map(str::parse).transpose()?;
         let cors_origins = cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect::<Result<_, _>>()?;
         Ok(Self { trusted_proxies, cors_origins, forward_headers })
     }
@@ -158,6 +160,8 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         .fallback(async |uri: Uri| {
             if oauth::is_ours(uri.path()) {
                 oauth::nothing_here()
+            } else if kubernetes::is_ours(uri.path()) {
+                kubernetes::nothing_here()
             } else {
                 v1::problem(StatusCode::NOT_FOUND, "there is nothing at this path")
             }

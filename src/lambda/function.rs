@@ -174,8 +174,8 @@ mod tests {
         let refused = resolve(Some("tokens"), None, None).unwrap_err().to_string();
         assert_eq!(
             refused,
-            "GATEMINT_FUNCTION names an unknown function `tokens`; the known ones are token, discovery, admin, http, \
-             authorizer, rotate-keys, all"
+            "GATEMINT_FUNCTION names an unknown function `tokens`; the known ones are token, discovery, gate, admin, \
+             http, authorizer, rotate-keys, all"
         );
         assert!(resolve(None, Some("HTTP"), None).unwrap_err().to_string().starts_with("_HANDLER names"));
     }

@@ -64,7 +64,7 @@ async fn start() -> Result<(), Failure> {
              secretsmanager:PREFIX; sqlite:, memory: and file: are for one machine"
             .into());
     }
-    let options = Options::of(settings.trusted_proxies, &settings.cors_origins, settings.forward_headers)?;
+    let options = Options::of(settings.trusted_proxies, &settings.cors_origins, settings.forward_headers.as_deref())?;
     let measurements =
         Measurements::start(&variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(), SystemClock.now())?;
     let service = wiring::existing(&settings, &place, Opener::function(function.uses_vault())).await?;

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use super::{
-    Exchange, GateToken, GateTokenId, Minter, Origin, Pattern, Patterns, Verbs, parse_duration, token::LONGEST,
+    BySession, Exchange, GateToken, GateTokenId, Minter, Origin, Pattern, Patterns, Verbs, parse_duration,
+    token::LONGEST,
 };
 use crate::{
     clock::Timestamp,
@@ -307,16 +308,17 @@ async fn commit(service: &Service, now: Timestamp, draft: GateToken) -> Result<S
             }
             Err(CommitError::Conflict { current, .. }) => {
                 // What an account left behind that is another one since, or none, is absent.
-                when = match decode::<GateToken>(current)? {
-                    None => When::Absent,
-                    Some(row) if minter_of(service, now, &row.record).await?.is_none() => When::VersionIs(row.version),
-                    Some(_) => {
-                        return Err(Refusal {
-                            field: Some("metadata.name"),
-                            ..Refusal::conflict("there is a gate token of that name")
-                        });
-                    }
+                let Some(row) = decode::<GateToken>(current)? else {
+                    when = When::Absent;
+                    continue;
                 };
+                when = When::VersionIs(row.version);
+                if !standing(service, now, vec![row]).await?.is_empty() {
+                    return Err(Refusal {
+                        field: Some("metadata.name"),
+                        ..Refusal::conflict("there is a gate token of that name")
+                    });
+                }
             }
             Err(unavailable) => return Err(unavailable.into()),
         }
@@ -324,10 +326,47 @@ async fn commit(service: &Service, now: Timestamp, draft: GateToken) -> Result<S
     Err(Refusal::unavailable("a gate token kept changing"))
 }
 
-/// The account that minted a token, if the token still stands with it.
-async fn minter_of(service: &Service, now: Timestamp, token: &GateToken) -> Result<Option<Account>, Refusal> {
-    let account: Option<Row<Account>> = service.read(now, Account::key_of(token.minter.key())).await?;
-    Ok(account.map(|row| row.record).filter(|account| token.minter.is_upheld_by(Some(account))))
+/// Those that stand with the accounts that minted them, and with their sessions if they came of an exchange. One round
+/// trip, and one more for sessions.
+async fn standing(
+    service: &Service,
+    now: Timestamp,
+    rows: Vec<Row<GateToken>>,
+) -> Result<Vec<Row<GateToken>>, Refusal> {
+    let mut minters: Vec<_> = rows.iter().map(|row| row.record.minter.key()).collect();
+    minters.sort_unstable_by_key(|key| key.0);
+    minters.dedup();
+    if minters.is_empty() {
+        return Ok(rows);
+    }
+    let keys: Vec<_> = minters.iter().map(|key| Account::key_of(*key)).collect();
+    let accounts: Vec<Option<Row<Account>>> =
+        service.store.get(now, &keys).await?.into_iter().map(decode).collect::<Result<_, _>>()?;
+    let minter_of = |row: &Row<GateToken>| {
+        let place = minters.iter().position(|key| *key == row.record.minter.key())?;
+        let account = accounts[place].as_ref().map(|row| &row.record);
+        account.filter(|account| row.record.minter.is_upheld_by(Some(account)))
+    };
+    let sessions: Vec<_> = rows
+        .iter()
+        .filter(|row| minter_of(row).is_some())
+        .filter_map(|row| BySession::of(&row.record.minter))
+        .collect();
+    let keys: Vec<_> = sessions.iter().flat_map(BySession::keys).collect();
+    let mut items = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? }.into_iter();
+    let mut sessions = sessions.into_iter();
+    let mut stand = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(account) = minter_of(&row) else { continue };
+        let stands = match row.record.minter.exchange.as_ref().and_then(|_| sessions.next()) {
+            Some(session) => session.stands([items.next().flatten(), items.next().flatten()], account, now)?,
+            None => true,
+        };
+        if stands {
+            stand.push(row);
+        }
+    }
+    Ok(stand)
 }
 
 fn gate_tokens(service: &Service, namespace: &Name) -> Resource {
@@ -367,7 +406,7 @@ async fn may_write(service: &Service, now: Timestamp, caller: &Caller, namespace
 
 async fn shown(service: &Service, now: Timestamp, row: Row<GateToken>, with_token: bool) -> Result<Shown, Refusal> {
     // One whose time is over is not signed again, and a link that was used opens nothing.
-    let live = now < row.record.exp && row.record.used.is_none();
+    let live = !row.record.is_over(now) && row.record.used.is_none();
     let token = if with_token && live { Some(row.record.sign(service, now).await?) } else { None };
     Ok(Shown { row, token })
 }
@@ -376,12 +415,14 @@ fn absent() -> Refusal {
     Refusal::absent("there is no gate token of that name")
 }
 
-async fn find(service: &Service, now: Timestamp, namespace: &Name, name: &str) -> Result<Row<GateToken>, Refusal> {
+/// Finds a gate token that still stands with whoever minted it; who asks is for the caller of this to judge.
+///
+/// # Errors
+/// `Absent`, `Unavailable`.
+pub async fn find(service: &Service, now: Timestamp, namespace: &Name, name: &str) -> Result<Row<GateToken>, Refusal> {
     Name::parse(name, "metadata.name").map_err(|_| absent())?;
-    let row: Row<GateToken> =
-        service.read(now, GateToken::key_of(namespace.as_str(), name)).await?.ok_or_else(absent)?;
-    minter_of(service, now, &row.record).await?.ok_or_else(absent)?;
-    Ok(row)
+    let row: Option<Row<GateToken>> = service.read(now, GateToken::key_of(namespace.as_str(), name)).await?;
+    standing(service, now, row.into_iter().collect()).await?.pop().ok_or_else(absent)
 }
 
 /// Reads a gate token; with the signed token for those who may write here.
@@ -423,7 +464,7 @@ pub async fn list(
     Ok((tokens, next))
 }
 
-/// The gate tokens of a namespace whose minters still stand.
+/// The gate tokens of a namespace that stand with whoever minted them, by name.
 ///
 /// # Errors
 /// `Unavailable`.
@@ -437,33 +478,21 @@ pub async fn standing_of(
     let page = service.store.list(now, &GateToken::partition(namespace.as_str()), after, limit).await?;
     let rows: Vec<Row<GateToken>> =
         page.items.into_iter().filter_map(|item| decode(Some(item)).transpose()).collect::<Result<_, _>>()?;
-    let mut minters: Vec<_> = rows.iter().map(|row| row.record.minter.key()).collect();
-    minters.sort_unstable_by_key(|key| key.0);
-    minters.dedup();
-    if minters.is_empty() {
-        return Ok((rows, page.next));
-    }
-    let keys: Vec<_> = minters.iter().map(|key| Account::key_of(*key)).collect();
-    let accounts: Vec<Option<Row<Account>>> =
-        service.store.get(now, &keys).await?.into_iter().map(decode).collect::<Result<_, _>>()?;
-    let stands = |row: &Row<GateToken>| {
-        let place = minters.iter().position(|key| *key == row.record.minter.key());
-        let account = place.and_then(|place| accounts[place].as_ref()).map(|row| &row.record);
-        row.record.minter.is_upheld_by(account)
-    };
-    Ok((rows.into_iter().filter(stands).collect(), page.next))
+    Ok((standing(service, now, rows).await?, page.next))
 }
 
-/// Ends a gate token: at once, for every process. The namespace's owner may, too.
+/// Ends a gate token: at once, for every process. The namespace's owner may, too. `only`: unless that is true of it,
+/// nothing happens.
 ///
 /// # Errors
-/// `Forbidden`, `Absent`, `Unavailable`.
+/// `Forbidden`, `Absent`, `Conflict`: it is not what `only` asks for, `Unavailable`.
 pub async fn delete(
     service: &Service,
     now: Timestamp,
     caller: &Caller,
     namespace: &str,
     name: &str,
+    only: impl FnOnce(&GateToken) -> bool + Send,
 ) -> Result<GateToken, Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
     let owns = caller.account.record.namespace == namespace;
@@ -471,6 +500,9 @@ pub async fn delete(
         return Err(Refusal::forbidden("deleting gate tokens of this namespace was not granted to you"));
     }
     let row = find(service, now, &namespace, name).await?;
+    if !only(&row.record) {
+        return Err(Refusal::conflict("the gate token of that name is another one"));
+    }
     end(service, now, row, caller.account.record.name.as_str()).await
 }
 

@@ -1,6 +1,6 @@
 //! A gate token or link that somebody presents: what it says, and whether its record still stands.
 
-use super::{Exchange, GateToken, GateTokenId, token::parse_subject};
+use super::{Exchange, GateToken, GateTokenId, Minter, token::parse_subject};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -116,8 +116,7 @@ pub struct Standing {
 impl Standing {
     /// What else it depends on, if it came of an exchange.
     pub fn by_session(&self) -> Option<BySession> {
-        let minter = &self.row.record.minter;
-        minter.exchange.clone().map(|exchange| BySession { exchange, minter: minter.key() })
+        BySession::of(&self.row.record.minter)
     }
 }
 
@@ -129,6 +128,11 @@ pub struct BySession {
 }
 
 impl BySession {
+    /// What a minter's token depends on besides the account; none unless it came of an exchange.
+    pub(super) fn of(minter: &Minter) -> Option<Self> {
+        minter.exchange.clone().map(|exchange| Self { exchange, minter: minter.key() })
+    }
+
     /// What must be read to judge it: the session, and the client that it was opened through.
     pub fn keys(&self) -> [Key; 2] {
         [Session::key_of(self.minter, self.exchange.session), Client::key_of(self.exchange.client.as_str())]

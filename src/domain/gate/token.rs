@@ -135,6 +135,11 @@ impl GateToken {
         format!("{SUBJECT}{}/{}", self.namespace, self.name)
     }
 
+    /// Whether its time has come.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.exp
+    }
+
     /// The kind of what its reader is given: the link, if it is one that is exchanged once.
     pub fn kind(&self) -> Kind {
         if self.one_time { Kind::Link } else { Kind::Gate }

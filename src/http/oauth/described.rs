@@ -124,13 +124,25 @@ pub(super) fn token() -> Described {
                  one access token.",
             ),
         )
-        .with("resource", text("An audience that the client lists, for the access token (RFC 8707). May be repeated."))
+        .with(
+            "resource",
+            text(
+                "An audience that the client lists, for the access token (RFC 8707). Of a token exchange: an absolute URL \
+                 that the gate token is to open. May be repeated.",
+            ),
+        )
+        .with("subject_token", secret("Of a token exchange (RFC 8693): your own access token."))
+        .with("subject_token_type", text("Of a token exchange: `urn:ietf:params:oauth:token-type:access_token`."))
+        .with("requested_token_type", text("Of a token exchange: `urn:gatemint:params:oauth:token-type:gate`."))
+        .with("actor_token", text("Of a token exchange: not taken."))
+        .with("audience", text("Of a token exchange: not taken; say `resource`."))
         .by_a_client();
     let described = Described::new(
         "token",
         TOKENS,
         "Get tokens",
-        "A password, a refresh token, or a client's own credentials become an access token (RFC 6749 §3.2). Parameters that \
+        "A password, a refresh token, or a client's own credentials become an access token (RFC 6749 §3.2), and an access token \
+         becomes a gate token for sites that its account may open (RFC 8693). Parameters that \
          are not known are ignored; one that is repeated is refused, `resource` excepted.\n\nA refresh token is used up by \
          a refresh: keep the new one before you use the access token. The same refresh token within 30 seconds gets the \
          same successor, so a lost reply can be asked for again; later it counts as stolen, and the session ends.",
@@ -154,6 +166,17 @@ pub(super) fn token() -> Described {
                 "client_credentials",
                 "A confidential client for itself",
                 json!({ "grant_type": "client_credentials", "client_id": "ci", "client_secret": "gmc_of-the-client" }),
+            ),
+            (
+                "token_exchange",
+                "Your own access token, for a gate token that opens a site",
+                json!({
+                    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+                    "subject_token": "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…",
+                    "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+                    "requested_token_type": "urn:gatemint:params:oauth:token-type:gate",
+                    "resource": "https://train--ada.jobs.default.example.org/*"
+                }),
             ),
         ],
     )

@@ -335,8 +335,8 @@ pub(super) fn create_client() -> Described {
         "create_client",
         CLIENTS,
         "Make a client",
-        "The secret of a confidential client is in this answer and never shown again. Without `grants` it may use `password` \
-         and `refresh_token`, and `client_credentials` unless it is public.",
+        "The secret of a confidential client is in this answer and never shown again. Without `grants` it may use `password`, \
+         `refresh_token` and token exchange, and `client_credentials` unless it is public.",
     )
     .takes_json::<clients::Create>(&[
         (

@@ -11,12 +11,12 @@ use utoipa::ToSchema;
 use super::{described, dress::Dressed, request, users::UserView};
 use crate::{
     domain::{Secret, account::manage},
-    http::{App, source_address::SourceAddress},
+    http::{App, bearer, source_address::SourceAddress},
 };
 
 /// `GET /v1/me`
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Json<UserView>, Dressed> {
-    let caller = request::caller(&app, app.service.now(), request.headers()).await?;
+    let caller = bearer::caller(&app, app.service.now(), request.headers()).await?;
     Ok(Json(UserView::of(&caller.account.record)))
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn change_password(
     request: Request,
 ) -> Result<StatusCode, Dressed> {
     let now = app.service.now();
-    let caller = request::caller(&app, now, request.headers()).await?;
+    let caller = bearer::caller(&app, now, request.headers()).await?;
     let ChangePassword { old, new } = request::json(request).await?;
     let (old, new) = (Secret::new(old.into_bytes()), Secret::new(new.into_bytes()));
     manage::change_own_password(&app.service, now, caller, old, new, address).await?;

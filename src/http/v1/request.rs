@@ -1,4 +1,4 @@
-//! What requests of this dialect have in common: who asks, and a JSON body.
+//! What requests of this dialect have in common: a name in the path, an admin who asks, and a JSON body.
 
 use axum::{
     extract::{FromRequestParts, Path, Request},
@@ -9,12 +9,9 @@ use serde::de::DeserializeOwned;
 use super::dress::Dressed;
 use crate::{
     clock::Timestamp,
-    domain::{
-        Refusal, RefusalKind, Secret,
-        access::{self, Caller},
-    },
+    domain::{Refusal, RefusalKind, Secret, access::Caller},
     http::{
-        App,
+        App, bearer,
         body::{BadBody, is_media_type, read},
     },
 };
@@ -31,24 +28,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// Who asks, by the access token of the Authorization header.
-pub(super) async fn caller(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let token = values
-        .next()
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
-        .map(|(_, token)| Secret::new(token.trim().to_owned()));
-    if values.next().is_some() {
-        return Err(Refusal::malformed("more than one Authorization header"));
-    }
-    access::caller(&app.service, now, token).await
-}
-
-/// As [`caller`], for admins only.
+/// As [`bearer::caller`], for admins only.
 pub(super) async fn admin(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
-    let caller = caller(app, now, headers).await?;
+    let caller = bearer::caller(app, now, headers).await?;
     caller.require_admin()?;
     Ok(caller)
 }

@@ -13,14 +13,14 @@ use utoipa::ToSchema;
 use super::{
     dress::Dressed,
     page::{Page, Query},
-    request::{self, Named},
+    request::Named,
 };
 use crate::{
     domain::{
         account::{Account, manage},
-        session::revoke::{self, LiveToken},
+        session::revoke::{self, LiveToken, TokenId},
     },
-    http::App,
+    http::{App, bearer},
 };
 
 /// A live token as it is shown, over HTTP and by the commands: no credential.
@@ -29,38 +29,55 @@ use crate::{
 pub(crate) struct TokenView {
     /// Names it; no credential.
     pub(crate) id: String,
-    /// `session`: a sign-in with all its tokens.
-    #[schema(value_type = String, pattern = "^session$")]
+    /// `session`: a sign-in with all its tokens; `gate`: a gate token of the user's namespace.
+    #[schema(value_type = String, pattern = "^(session|gate)$")]
     pub(crate) kind: Cow<'static, str>,
-    /// The user's name.
+    /// The user's name; of a gate token its `sub`.
     pub(crate) subject: String,
-    /// The client that obtained it.
-    pub(crate) client_id: String,
-    /// What it is good for, separated by spaces.
-    pub(crate) scope: String,
-    /// When the password was given.
+    /// The client that obtained it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) client_id: Option<String>,
+    /// What a session is good for, separated by spaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) scope: Option<String>,
+    /// When the password was given, or the gate token made.
     #[schema(format = DateTime)]
     pub(crate) issued_at: String,
-    /// When it ends unless it is used before.
+    /// When it ends; a session goes on if it is used before.
     #[schema(format = DateTime)]
     pub(crate) expires_at: String,
-    /// When it was refreshed last.
-    #[schema(format = DateTime)]
-    pub(crate) last_used_at: String,
+    /// When a session was refreshed last, or a one-time link was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = String, format = DateTime)]
+    pub(crate) last_used_at: Option<String>,
 }
 
 impl TokenView {
     pub(crate) fn of(token: &LiveToken, account: &Account) -> Self {
-        let session = &token.session;
-        Self {
-            id: token.id.to_string(),
-            kind: "session".into(),
-            subject: account.name.to_string(),
-            client_id: session.client.to_string(),
-            scope: session.scope.to_string(),
-            issued_at: session.opened_at.rfc3339(),
-            expires_at: session.ends_at.rfc3339(),
-            last_used_at: session.rotated_at.rfc3339(),
+        let id = TokenId::of(token, account).to_string();
+        match token {
+            LiveToken::Session(session) => Self {
+                id,
+                kind: "session".into(),
+                subject: account.name.to_string(),
+                client_id: Some(session.client.to_string()),
+                scope: Some(session.scope.to_string()),
+                issued_at: session.opened_at.rfc3339(),
+                expires_at: session.ends_at.rfc3339(),
+                last_used_at: Some(session.rotated_at.rfc3339()),
+            },
+            LiveToken::Gate(token) => Self {
+                id,
+                kind: "gate".into(),
+                subject: token.subject(),
+                client_id: token.minter.exchange.as_ref().map(|exchange| exchange.client.to_string()),
+                scope: None,
+                issued_at: token.created_at.rfc3339(),
+                expires_at: token.exp.rfc3339(),
+                last_used_at: token.used.as_ref().map(|used| used.at.rfc3339()),
+            },
         }
     }
 }
@@ -68,7 +85,7 @@ impl TokenView {
 /// `GET /v1/tokens[?account=NAME]`: one's own; for admins anyone's.
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Json<Page<TokenView>>, Dressed> {
     let now = app.service.now();
-    let caller = request::caller(&app, now, request.headers()).await?;
+    let caller = bearer::caller(&app, now, request.headers()).await?;
     let query = Query::parse(request.uri().query())?;
     let account = match query.get("account")? {
         Some(name) if name != caller.account.record.name.as_str() => {
@@ -84,7 +101,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Jso
 /// `DELETE /v1/tokens/{id}`: one's own; for admins anyone's.
 pub(super) async fn end(State(app): State<App>, Named(id): Named, request: Request) -> Result<StatusCode, Dressed> {
     let now = app.service.now();
-    let caller = request::caller(&app, now, request.headers()).await?;
+    let caller = bearer::caller(&app, now, request.headers()).await?;
     let account = &caller.account.record;
     let own = (!caller.is_admin()).then_some(account);
     revoke::end_by_id(&app.service, now, &id, own, account.name.as_str()).await?;

@@ -1,0 +1,207 @@
+//! `…/namespaces/{namespace}/gatetokens`: made, listed, read, ended.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    At,
+    accept::{Row, Shape, table},
+    body::{Fields, object},
+    dress::{Failure, deleted},
+    gate_token::{self, COLUMNS, NAME, Wanted},
+    kinds::GATE_TOKEN,
+    options::{ListOptions, Query, continue_after, no_dry_run},
+};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ROUNDS, Refusal, RefusalKind,
+        access::Caller,
+        gate::mint::{self, NewGateToken, Shown},
+        ids::Name,
+    },
+    entropy::Entropy,
+    http::{App, bearer},
+};
+
+/// How many are read at a time: one batch of reads.
+const BATCH: usize = 99;
+
+/// How long a list gets, in bytes, before it ends early: an answer of a Lambda function ends at 6 MB.
+const LONGEST_LIST: usize = 4 * 1024 * 1024;
+
+/// The letters of a made-up name's end: Kubernetes' own, which make no words.
+const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// How many of them there are.
+const MADE_UP: usize = 5;
+
+/// What comes of a refusal about one GateToken, or about all.
+fn failing(name: &str) -> impl Fn(Refusal) -> Failure + '_ {
+    move |refusal| Failure::of(&refusal, &GATE_TOKEN, name)
+}
+
+/// `POST …/gatetokens`: it is Ready at once.
+pub(super) async fn create(
+    State(app): State<App>,
+    At(namespace): At<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let now = app.service.now();
+    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(""))?;
+    Query::of(request.uri())?.refuse_dry_run()?;
+    let body =
+        object(request).await?.ok_or_else(|| Failure::bad_request("a GateToken is missing: the body is empty"))?;
+    let Wanted { new, prefix } = gate_token::read(&Fields::of(&body), &namespace).map_err(|wrong| {
+        let name = body.get("metadata").and_then(|metadata| metadata["name"].as_str()).unwrap_or_default();
+        Failure::invalid(&GATE_TOKEN, name, &wrong.field, wrong.cause, wrong.text)
+    })?;
+    let shown = match prefix.filter(|_| new.name.is_empty()) {
+        Some(prefix) => create_under(&app, now, &caller, &namespace, new, &prefix).await?,
+        None if new.name.is_empty() => {
+            let text = "a name, or generateName, is needed";
+            return Err(Failure::invalid(&GATE_TOKEN, "", NAME, "FieldValueRequired", text));
+        }
+        None => {
+            let name = new.name.clone();
+            mint::create(&app.service, now, &caller, &namespace, new).await.map_err(failing(&name))?
+        }
+    };
+    Ok((StatusCode::CREATED, Json(gate_token::render(&shown, now))).into_response())
+}
+
+/// Makes it under a name that begins with `prefix` and that nobody has.
+async fn create_under(
+    app: &App,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &str,
+    new: NewGateToken,
+    prefix: &str,
+) -> Result<Shown, Failure> {
+    const GENERATE_NAME: &str = "metadata.generateName";
+    // Judged with an end that is as long as the made-up one.
+    Name::parse(&format!("{prefix}{}", "x".repeat(MADE_UP)), GENERATE_NAME).map_err(failing(""))?;
+    let mut taken = None;
+    for _ in 0..ROUNDS {
+        let name = format!("{prefix}{}", made_up(app.service.entropy.as_ref()));
+        let new = NewGateToken { name: name.clone(), ..new.clone() };
+        match mint::create(&app.service, now, caller, namespace, new).await {
+            Ok(shown) => return Ok(shown),
+            Err(refusal) if refusal.kind == RefusalKind::Conflict => taken = Some(failing(&name)(refusal)),
+            Err(refusal) => return Err(failing(&name)(refusal)),
+        }
+    }
+    Err(taken.unwrap_or_else(|| Failure::bad_request("no name was found")))
+}
+
+fn made_up(entropy: &dyn Entropy) -> String {
+    entropy.bytes::<MADE_UP>().map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()])).iter().collect()
+}
+
+/// `GET …/gatetokens`
+pub(super) async fn list(
+    State(app): State<App>,
+    At(namespace): At<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let now = app.service.now();
+    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(""))?;
+    let query = Query::of(request.uri())?;
+    let options = ListOptions::of(&query)?;
+    let (rows, next) = page(&app, now, &caller, &namespace, &options).await.map_err(failing(""))?;
+    let next = next.as_deref().map(continue_after);
+    match Shape::of(request.headers()) {
+        Shape::Table(version) => table(version, &COLUMNS, rows, next, &query),
+        Shape::Object => {
+            Ok(Json(GATE_TOKEN.list(rows.into_iter().map(|row| row.object).collect(), next)).into_response())
+        }
+    }
+}
+
+/// The rows of a page, and the name after which the next one begins.
+async fn page(
+    app: &App,
+    now: Timestamp,
+    caller: &Caller,
+    namespace: &str,
+    options: &ListOptions,
+) -> Result<(Vec<Row>, Option<String>), Refusal> {
+    let selector = &options.selector;
+    let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
+    loop {
+        let (found, next) = match &selector.name {
+            Some(name) => match mint::get(&app.service, now, caller, namespace, name).await {
+                Ok(shown) => (vec![shown], None),
+                Err(refusal) if refusal.kind == RefusalKind::Absent => (Vec::new(), None),
+                Err(refusal) => return Err(refusal),
+            },
+            None => {
+                let limit = BATCH.min(options.limit - rows.len());
+                mint::list(&app.service, now, caller, namespace, after.as_deref(), limit).await?
+            }
+        };
+        let mut read = found.into_iter().peekable();
+        while let Some(shown) = read.next() {
+            let token = &shown.row.record;
+            if !selector.is_in(namespace) || !selector.selects(token.name.as_str(), &token.labels) {
+                continue;
+            }
+            let row = gate_token::row(&shown, now);
+            length += row.object.to_string().len();
+            rows.push(row);
+            if length > LONGEST_LIST && (next.is_some() || read.peek().is_some()) {
+                return Ok((rows, Some(token.name.to_string())));
+            }
+        }
+        if next.is_none() || rows.len() >= options.limit {
+            return Ok((rows, next));
+        }
+        after = next;
+    }
+}
+
+/// `GET …/gatetokens/{name}`
+pub(super) async fn read(
+    State(app): State<App>,
+    At((namespace, name)): At<(String, String)>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let now = app.service.now();
+    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(&name))?;
+    let query = Query::of(request.uri())?;
+    let shown = mint::get(&app.service, now, &caller, &namespace, &name).await.map_err(failing(&name))?;
+    match Shape::of(request.headers()) {
+        Shape::Table(version) => table(version, &COLUMNS, vec![gate_token::row(&shown, now)], None, &query),
+        Shape::Object => Ok(Json(gate_token::render(&shown, now)).into_response()),
+    }
+}
+
+/// `DELETE …/gatetokens/{name}`: it is over at once. What its options say of waiting has no meaning here.
+pub(super) async fn delete(
+    State(app): State<App>,
+    At((namespace, name)): At<(String, String)>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let now = app.service.now();
+    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(&name))?;
+    Query::of(request.uri())?.refuse_dry_run()?;
+    let options = object(request).await?.unwrap_or_default();
+    let malformed = |_| Failure::bad_request("the DeleteOptions have a field whose value is not of its kind");
+    let fields = Fields::of(&options);
+    if fields.texts("dryRun").map_err(malformed)?.is_some_and(|wanted| !wanted.is_empty()) {
+        return Err(no_dry_run());
+    }
+    let conditions = fields.object("preconditions").map_err(malformed)?;
+    let uid = conditions.text("uid").map_err(malformed)?;
+    if conditions.text("resourceVersion").map_err(malformed)?.is_some() {
+        return Err(Failure::bad_request("preconditions: a GateToken is told from another by its uid alone"));
+    }
+    let only = |token: &crate::domain::gate::GateToken| uid.is_none_or(|uid| uid == gate_token::uid(token));
+    let token = mint::delete(&app.service, now, &caller, &namespace, &name, only).await.map_err(failing(&name))?;
+    Ok(deleted(&GATE_TOKEN, &name, &gate_token::uid(&token)))
+}
