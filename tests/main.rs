@@ -15,6 +15,8 @@ mod passing;
 // The functions on DynamoDB and Secrets Manager: what each asks for, and what becomes of it when nobody answers.
 #[cfg(feature = "aws")]
 mod functions;
+// What is revoked is closed at once, in every process.
+mod revoke;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.

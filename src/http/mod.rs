@@ -26,6 +26,8 @@ use tower_http::cors::CorsLayer;
 
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
+pub(crate) use kubernetes::gate_token_object;
+#[cfg(feature = "cli")]
 pub(crate) use v1::{ClientView, SiteView, TokenView, UserView};
 
 use crate::domain::Service;
