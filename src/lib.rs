@@ -43,7 +43,8 @@
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
 //! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
-//! the key of refresh tokens' MACs. *Function*: a Lambda entry, or its routes. *Dialect*: one family of wire formats.
+//! the key of refresh tokens' MACs. *Resource*: what a permission is about, `scheme://cluster/namespace[/…]`. *Site*: which
+//! hosts are which resources. *Function*: a Lambda entry, or its routes. *Dialect*: one family of wire formats.
 
 #[cfg(all(feature = "aws", any(feature = "cli", feature = "lambda")))]
 pub mod aws;

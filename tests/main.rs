@@ -44,6 +44,8 @@ mod vault_on_moto;
 mod rotate_keys;
 // Users, clients and tokens over /v1: who may do what, in every process at once, and what races come to.
 mod accounts;
+// Sites and permissions: which host is which resource, what races come to, and what a name that is made again inherits.
+mod sites;
 // One state in the cloud: what `serve`, the functions and the commands do with it together.
 #[cfg(feature = "aws")]
 mod two_doors;

@@ -19,21 +19,21 @@ use crate::{
 };
 
 /// A directory that was started once, and serves no more.
-fn started(home: &Path) -> std::path::PathBuf {
+pub(crate) fn started(home: &Path) -> std::path::PathBuf {
     let data = home.join("data");
     assert_eq!(Serve::start(&data).terminate().code(), Some(0));
     data
 }
 
 /// What a command did: its exit code, stdout, stderr.
-struct Done {
+pub(crate) struct Done {
     code: i32,
-    out: String,
-    err: String,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Done {
-    fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         let done = Self {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -47,13 +47,13 @@ impl Done {
     }
 
     #[track_caller]
-    fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}", self.err);
         self
     }
 
     #[track_caller]
-    fn refused(self, code: i32, words: &[&str]) -> Self {
+    pub(crate) fn refused(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "{}", self.err);
         for word in words {
             assert!(self.err.contains(word), "{word}: {}", self.err);
@@ -62,12 +62,12 @@ impl Done {
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
-fn run(data: &Path, arguments: &[&str]) -> Done {
+pub(crate) fn run(data: &Path, arguments: &[&str]) -> Done {
     Done::new(operator(data, arguments))
 }
 
@@ -353,10 +353,11 @@ fn the_directory_is_named_before_or_after_the_command_or_by_a_setting() {
     for (arguments, settings) in runs {
         assert!(with(arguments, settings).ok().out.contains("\nadmin"), "{arguments:?} {settings:?}");
     }
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 6] = [
         &["user", "list"],
         &["user", "create", "ada", "--generate"],
         &["client", "list"],
+        &["site", "list"],
         &["tokens", "list", "--account", "admin"],
         &["tokens", "revoke", "x"],
     ];
@@ -377,7 +378,9 @@ fn a_directory_that_was_never_started_is_left_as_it_is() {
     let empty = home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     std::fs::set_permissions(&empty, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 10] = [
+        &["site", "list"],
+        &["acl", "ls", "-u", "admin"],
         &["user", "list"],
         &["user", "create", "ada", "--generate"],
         &["user", "delete", "admin"],
