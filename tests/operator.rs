@@ -133,12 +133,18 @@ async fn clients_from_create_to_delete_for_people_and_in_json() {
     let home = tempfile::tempdir().unwrap();
     let data = started(home.path());
     let made = run(&data, &["client", "create", "ci"]).ok().out;
-    assert!(made.contains("confidential") && made.contains("password, refresh_token, token-exchange, client_credentials"), "{made}");
+    assert!(
+        made.contains("confidential") && made.contains("password, refresh_token, token-exchange, client_credentials"),
+        "{made}"
+    );
     let secret = made.lines().find_map(|line| line.strip_prefix("Secret")).unwrap().split_whitespace().next().unwrap();
     assert!(secret.len() >= 43, "256 bits: {secret}");
     let public = run(&data, &["client", "create", "app", "--public", "--json"]).ok().json();
     assert_eq!((&public["public"], public.get("secret")), (&json!(true), None));
-    assert_eq!(public["grants"], json!(["password", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"]));
+    assert_eq!(
+        public["grants"],
+        json!(["password", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"])
+    );
     let get = run(&data, &["client", "get", "ci"]).ok().out;
     assert!(!get.contains(secret) && !get.contains("Secret"), "{get}");
 

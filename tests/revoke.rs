@@ -239,17 +239,15 @@ async fn it_ends_with_the_account_that_minted_it() {
 async fn an_exchanged_token_ends_with_the_permission_and_with_the_session() {
     let doors = Doors::open().await;
     let bob = doors.sign_in("bob").await;
-    let exchange = doors.one.form(
-        "/oauth2/token",
-        &[
-            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-            ("subject_token", &bob.access),
-            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
-            ("requested_token_type", "urn:gatemint:params:oauth:token-type:gate"),
-            ("resource", &format!("http://{SITE}/*")),
-        ],
-    );
-    let exchanged = exchange.await;
+    let site = format!("http://{SITE}/*");
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", &bob.access),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("requested_token_type", "urn:gatemint:params:oauth:token-type:gate"),
+        ("resource", &site),
+    ];
+    let exchanged = doors.one.form("/oauth2/token", &form).await;
     assert_eq!(exchanged.status, StatusCode::OK, "{}", exchanged.text);
     let token = exchanged.json["access_token"].as_str().unwrap();
     let mut asked = doors.everywhere(SITE, token, 200).await;

@@ -145,8 +145,9 @@ pub(super) struct Got {
 
 impl Got {
     fn of(object: Value) -> Result<Self, CliError> {
-        let view = View::deserialize(&object)
-            .map_err(|_| CliError::Failed("what answered is no GateToken: is the service a gatemint of this version?".into()))?;
+        let view = View::deserialize(&object).map_err(|_| {
+            CliError::Failed("what answered is no GateToken: is the service a gatemint of this version?".into())
+        })?;
         Ok(Self { object, view })
     }
 
@@ -313,12 +314,17 @@ impl Access {
     }
 
     /// What an operator has to do, if something was not granted.
-    fn with_next_step(&self, error: ClientError, namespace: &str, action: &str) -> CliError {
-        let ClientError::Forbidden(text) = error else { return error.into() };
+    fn with_next_step(&self, error: impl Into<CliError>, namespace: &str, action: &str) -> CliError {
+        let text = match error.into() {
+            CliError::Client(ClientError::Forbidden(text)) => text,
+            other => return other,
+        };
         let of_namespace = format!("gatetoken:{namespace}");
         let (action, uri) = not_granted(&text).unwrap_or((action, &of_namespace));
         let user = &self.username;
-        CliError::Failed(format!("{text}\nAn operator can grant it: gatemint acl grant {uri} {user} {action} --data DIR"))
+        CliError::Failed(format!(
+            "{text}\nAn operator can grant it: gatemint acl grant {uri} {user} {action} --data DIR"
+        ))
     }
 }
 
@@ -354,7 +360,8 @@ impl Door {
             }
             Self::Remote(access) => {
                 let namespace = access.namespace_or_own(namespace).await?;
-                access.all_at(&path_of(&namespace)).await?
+                let all = access.all_at(&path_of(&namespace)).await;
+                all.map_err(|error| access.with_next_step(error, &namespace, "read"))?
             }
         };
         objects.into_iter().map(Got::of).collect()

@@ -108,8 +108,9 @@ impl Serve {
             greet_metrics(metrics.address);
         }
 
-        let options = Options::of(settings.trusted_proxies, &settings.cors_origins, settings.forward_headers.as_deref())
-            .map_err(|error| CliError::Failed(error.to_string()))?;
+        let options =
+            Options::of(settings.trusted_proxies, &settings.cors_origins, settings.forward_headers.as_deref())
+                .map_err(|error| CliError::Failed(error.to_string()))?;
         let service = Arc::new(service);
         // In Secrets Manager's keys a function of their own takes turns.
         let rotation = place.is_on_one_machine().then(|| tokio::spawn(keys::keep_rotating(service.clone())));

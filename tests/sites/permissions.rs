@@ -23,7 +23,7 @@ async fn may(test: &TestService, name: &str, resource: &Resource, wanted: Action
     let account = account(test, name).await;
     let key = Permission::key_of(account.uid, resource);
     let row = test.service.read::<Permission>(test.service.now(), key).await.unwrap().map(|row| row.record);
-    allows(&account, resource, row.as_ref(), wanted)
+    allows(&account, true, resource, row.as_ref(), wanted)
 }
 
 async fn granted(test: &TestService, name: &str) -> Vec<(String, Action)> {
@@ -57,7 +57,7 @@ async fn a_name_that_is_made_again_inherits_nothing() {
     // Not even with the row of the one before: it holds whose it is.
     let key = Permission::key_of(before.uid, &vms);
     let row = test.service.read::<Permission>(now, key).await.unwrap().map(|row| row.record);
-    assert!(!allows(&account(&test, "ada").await, &vms, row.as_ref(), Action::List));
+    assert!(!allows(&account(&test, "ada").await, true, &vms, row.as_ref(), Action::List));
     println!("counted: 1 name made again, 1 grant not inherited");
 }
 

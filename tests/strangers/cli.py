@@ -478,4 +478,5 @@ def main():
         counted("1 session expired by itself")
 
 
-main()
+if __name__ == "__main__":
+    main()
