@@ -19,7 +19,11 @@ use super::{
     gate_tokens::{Spec, create},
     login, output,
 };
-use crate::{client::WebUrl, settings::Settings};
+use crate::{
+    client::WebUrl,
+    domain::gate::{Path as GatePath, Pattern},
+    settings::Settings,
+};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -57,6 +61,20 @@ struct Claims {
     iss: String,
 }
 
+/// Refuses a link that would be refused when it is opened. URLs that are none are left to the service to name.
+fn leads_somewhere(then: &str, urls: &[String]) -> Result<(), CliError> {
+    let Ok(patterns) = urls.iter().map(|url| Pattern::parse(url)).collect::<Result<Vec<_>, _>>() else { return Ok(()) };
+    let is_plain = then.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let path = then.split('?').next().filter(|_| is_plain);
+    let path = path.and_then(|path| GatePath::of_encoded(path).ok());
+    if path.is_some_and(|path| patterns.iter().any(|pattern| pattern.covers_path(&path))) {
+        return Ok(());
+    }
+    Err(CliError::Usage(
+        "--then must be a path, as it stands in URLs, that an --allow opens: the link would lead nowhere".into(),
+    ))
+}
+
 /// Where a token says that it is from.
 fn issuer_of(token: &str) -> Option<WebUrl> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
@@ -72,6 +90,9 @@ impl Link {
             spec.urls = vec![format!(
                 "/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{name}/vnc"
             )];
+        }
+        if let Some(then) = &self.then {
+            leads_somewhere(then, &spec.urls)?;
         }
         let made = create(&door, spec, self.token_namespace).await?;
         let token = made.token()?;
@@ -142,6 +163,21 @@ fn open(page: &Path) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_would_lead_nowhere_is_not_made() {
+        let urls = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
+        for (then, allowed) in [("/ok/a", &["/ok/*"][..]), ("/ok/%20?x=/no", &["/no", "/ok/*"]), ("/x", &["not a url"])]
+        {
+            assert!(leads_somewhere(then, &urls(allowed)).is_ok(), "{then}");
+        }
+        for then in
+            ["/no", "/ok", "/ok/../no", "//evil", "https://evil.example.org/ok/", "/ok/a b", "/ok/a#", "", "/ok/\n"]
+        {
+            assert!(leads_somewhere(then, &urls(&["/ok/*"])).is_err(), "{then:?}");
+        }
+        assert!(leads_somewhere("/ok", &[]).is_err());
+    }
 
     #[test]
     fn the_issuer_is_read_from_the_token() {

@@ -123,10 +123,11 @@ def tokens(serve, home):
 
 def links(serve, home):
     """Printed, opened, pressed once; and given to a browser without anybody else seeing it."""
-    link = home.run("link", "--allow", "/ok/*", "--then", "/ok/a b").stdout
+    link = home.run("link", "--allow", "/ok/*", "--then", "/ok/a%20b?x=1").stdout
     check(link.startswith(f"{serve.url}/auth/jwt/set?token="), link)
-    status, place, cookie, _ = visited(link)
-    equal((status, place, judged(serve, cookie)), (302, "/ok/a%20b", 200), "a link")
+    status, place, cookie, page = visited(link)
+    equal((status, place), (302, "/ok/a%20b?x=1"), f"a link ({page})")
+    equal(judged(serve, cookie), 200, "a link's cookie")
     status, place, _, _ = visited(home.run("link", "reports", "--allow", "/ok/x").stdout)
     equal((status, place), (302, "/ok/x"), "a link to a token's own path")
     console = "/apis/subresources.kubevirt.io/v1/namespaces/demo/virtualmachineinstances/vm1/vnc"
@@ -161,6 +162,8 @@ def links(serve, home):
         (("--allow", "/ok/*", "--then", "/x", "--name", "a", "--namespace", "b"), "cannot be used with"),
         (("--name", "a"), "--namespace"),
         (("--namespace", "a"), "--name"),
+        (("--allow", "/ok/*", "--then", "/no"), "lead nowhere"),
+        (("--allow", "/ok/*", "--then", "//evil.example.org"), "lead nowhere"),
         ((), "--allow"),
     ):
         check(says in home.run("link", *arguments, code=2).stderr, f"{says!r} of {arguments}")
