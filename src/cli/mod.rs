@@ -44,6 +44,7 @@ Examples:
   gatemint user create ada --role analysts --generate --data .gatemint
   gatemint client create ci --data .gatemint
   gatemint tokens list --account ada --data .gatemint
+  gatemint link --allow '/reports/*' --then /reports/q3
   gatemint token inspect --jwks http://127.0.0.1:9000/.well-known/jwks.json < access-token";
 
 /// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
