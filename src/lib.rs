@@ -16,7 +16,7 @@
 //! ```
 //! [`domain`] is what the service does; it never sees a framework, a wire type or the environment. [`store`] and
 //! [`vault`] are ports with their backends; a backend never sees the domain. `http` has a folder per dialect: OAuth 2.0,
-//! and our own resources. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
+//! our own resources, Kubernetes, kube-gateway, and what proxies ask. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
 //! others' JWKS, for `cli` alone; `aws` makes what the two backends of the cloud are built on, whose credentials and which trust, for
 //! `wiring`. `cargo check --no-default-features` builds the domain and the memory backends alone.
 //!
@@ -40,11 +40,21 @@
 //! ```
 //! At every moment the row covers what the vault holds, so a signer never uses a key that a verifier does not know.
 //!
+//! # A gate token's way
+//! ```text
+//! gate::mint           may you? what does it name? one record, kept; the token is signed from it at each read
+//! gate::link           a browser trades it for a cookie; a one-time link once, by a conditional write
+//! http/forward_auth    what a proxy asks about: one family of headers, one canonical path, at most 8 tokens
+//! access::verify       signature and kind; then one get: the record, who minted it, the sites   (accounts: 2)
+//! ```
+//! A path alone never opens a host that a site maps to a resource: there, permissions decide.
+//!
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
 //! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
 //! the key of refresh tokens' MACs. *Resource*: what a permission is about, `scheme://cluster/namespace[/…]`. *Site*: which
-//! hosts are which resources. *Function*: a Lambda entry, or its routes. *Dialect*: one family of wire formats.
+//! hosts are which resources. *Gate token*: opens the URLs that it names, and nothing else. *Function*: a Lambda entry, or its
+//! routes. *Dialect*: one family of wire formats.
 
 #[cfg(all(feature = "aws", any(feature = "cli", feature = "lambda")))]
 pub mod aws;

@@ -65,6 +65,8 @@ mod hostile;
 mod backup;
 // Connections, the log and the metrics of the real program: nothing holds it up, and nothing ends it.
 mod serving;
+// GateTokens as Kubernetes' clients make, read and delete them: rights, refusals, races, and what ends them.
+mod gate_token;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.

@@ -276,7 +276,7 @@ async fn of_several_tokens_the_first_that_allows_decides_and_accounts_come_first
 
 #[tokio::test]
 async fn an_exchanged_token_opens_what_its_account_may_now_and_ends_with_the_session() {
-    let test = with_site().await;
+    let test = with_site().await.user("root", &["admin"]).await;
     let ada = test.sign_in("ada").await;
     let exchange = async |access: &str, resource: &[&str]| {
         let mut form = vec![
@@ -319,7 +319,13 @@ async fn an_exchanged_token_opens_what_its_account_may_now_and_ends_with_the_ses
     assert!(at_site(&test, &token).await.is_ok());
     test.form("/oauth2/revoke", &[("token", &ada.refresh)]).await;
     assert_eq!(at_site(&test, &token).await, NOBODY, "its session ended");
-    println!("counted: 12 exchanges and requests");
+    // A token that was narrowed to less than its account's roles does not get them back.
+    let form = |scope| [("grant_type", "password"), ("username", "root"), ("password", PASSWORD), ("scope", scope)];
+    for (scope, may) in [("profile", false), ("profile roles", true)] {
+        let root = test.form("/oauth2/token", &form(scope)).await.tokens();
+        assert_eq!(exchange(&root.access, &[&url]).await.status == StatusCode::OK, may, "{scope}");
+    }
+    println!("counted: 14 exchanges and requests");
 }
 
 #[tokio::test]

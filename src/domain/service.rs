@@ -129,7 +129,9 @@ impl Service {
             Err(why) => return Ok(Err(why)),
         };
         let key = self.keys.judging(now, self.entropy.as_ref(), self.store.as_ref(), unverified.kid()).await?;
-        Ok(key.ok_or(BadToken::UnknownKey).and_then(|key| unverified.verify(&key, kind)))
+        let Some(key) = key else { return Ok(Err(BadToken::UnknownKey)) };
+        let checked = self.keys.verdicts.once(token.expose(), || unverified.check_signature(&key));
+        Ok(checked.and_then(|()| unverified.claims(kind)))
     }
 
     /// Reads what requests will need into memory: the public keys, and at the same time, of the vault, with `signing` the private

@@ -8,15 +8,17 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     http::{Request, StatusCode, header},
 };
 use gatemint::{
     clock::SystemClock,
     domain::{
         Policy, Secret, Service,
+        access::{self, Action, Resource, permission},
         account::manage::{self, NewAccount},
         birth,
+        gate::mint::{self, NewGateToken},
         key::Algorithm,
     },
     entropy::SystemEntropy,
@@ -67,7 +69,13 @@ impl Local {
     }
 
     /// Sends a request; the answer must be 200. How long it took until the whole of it was there, and its JSON.
-    fn send(&self, mut request: Request<Body>) -> (Duration, Value) {
+    fn send(&self, request: Request<Body>) -> (Duration, Value) {
+        let (took, body) = self.answered(request);
+        (took, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Sends a request; the answer must be 200.
+    fn answered(&self, mut request: Request<Body>) -> (Duration, Bytes) {
         request.extensions_mut().insert(PeerAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let (took, status, body) = self.runtime.block_on(async {
             let begun = Instant::now();
@@ -77,7 +85,7 @@ impl Local {
             (begun.elapsed(), parts.status, body)
         });
         assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
-        (took, serde_json::from_slice(&body).unwrap())
+        (took, body)
     }
 
     fn token(&self, form: String) -> (Duration, Tokens) {
@@ -105,6 +113,42 @@ impl Local {
         let (took, answer) = self.send(request.body(Body::empty()).unwrap());
         assert_eq!(answer["name"], "ada");
         took
+    }
+}
+
+impl Local {
+    /// So many gate tokens of one namespace, each of which opens `/k8s/apis/*`.
+    pub(crate) fn gate_tokens(&self, count: usize) -> Vec<String> {
+        let service = &self.service;
+        let (_, tokens) = self.sign_in();
+        self.runtime.block_on(async {
+            let now = service.now();
+            let vms = Resource::parse("gatetoken://default/vms", "uri").unwrap();
+            permission::grant(service, now, "ada", &vms, Action::Write, "bench").await.unwrap();
+            let ada = access::caller(service, now, Some(Secret::new(tokens.access))).await.unwrap();
+            let mut made = Vec::with_capacity(count);
+            for n in 0..count {
+                let urls = vec!["/k8s/apis/*".to_owned()];
+                let new = NewGateToken { name: format!("t{n}"), urls, ..NewGateToken::default() };
+                let shown = mint::create(service, now, &ada, "vms", new).await.unwrap();
+                made.push(shown.token.unwrap().expose().clone());
+            }
+            made
+        })
+    }
+
+    /// Asks as nginx does whether a gate token opens a path.
+    pub(crate) fn verify(&self, token: &str) -> Duration {
+        let request = Request::get("/auth/verify")
+            .header("x-original-method", "GET")
+            .header("x-original-url", "https://vms.example.org/k8s/apis/subresources.kubevirt.io/v1/namespaces/a/vnc")
+            .header(header::COOKIE, format!("kg-jwt-session-code={token}"));
+        self.answered(request.body(Body::empty()).unwrap()).0
+    }
+
+    /// Asks for what needs nothing.
+    pub(crate) fn nothing(&self) -> Duration {
+        self.answered(Request::get("/healthz").body(Body::empty()).unwrap()).0
     }
 }
 

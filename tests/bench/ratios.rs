@@ -38,6 +38,11 @@ fn main() {
     rows.push(grants::password());
     rows.extend(Algorithm::ALL.into_iter().map(verification::token));
     rows.push(verification::me());
+    for alg in [Algorithm::ES256, Algorithm::RS256] {
+        rows.push(verification::gate(alg, false));
+        rows.push(verification::gate(alg, true));
+    }
+    rows.push(verification::gate_beside_nothing());
     rows.extend(commits::rows());
     table::publish("ratios", &rows, &[], readme);
 }

@@ -46,7 +46,7 @@ pub(crate) fn run() {
                 address: Ipv4Addr::LOCALHOST.into(),
             };
             let made = runtime.block_on(grant::exchange(service, request)).unwrap();
-            let (refresh, _) = made.refresh.unwrap();
+            let (refresh, _) = made.access.unwrap().refresh.unwrap();
             tokens.refresh.clone_from(refresh.expose());
         });
     });

@@ -113,7 +113,7 @@ pub async fn verify(
 /// A candidate, from step to step. What is refused stays in its place: the first one's answer is the answer.
 enum Candidate {
     Refused(Refusal),
-    Access(PresentedAccess),
+    Access(Box<PresentedAccess>),
     Gate(PresentedGate),
     Account(Box<Holder>, Scope),
     Open(Box<Standing>),
@@ -132,7 +132,7 @@ async fn judge_signature(service: &Service, now: Timestamp, token: &Secret<Strin
         });
     }
     Ok(match PresentedAccess::judge(service, now, token).await? {
-        Some(presented) => Candidate::Access(presented),
+        Some(presented) => Candidate::Access(Box::new(presented)),
         None => Candidate::Refused(not_standing()),
     })
 }
@@ -248,7 +248,7 @@ impl Candidate {
                     };
                     let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
                     let account = &standing.account;
-                    if !allows(account, account.is_admin(), resource, permission.as_ref(), wanted(asked)) {
+                    if !allows(account, session.as_admin(), resource, permission.as_ref(), wanted(asked)) {
                         return Ok(Err(not_granted(resource, asked)));
                     }
                 }

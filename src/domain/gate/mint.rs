@@ -56,7 +56,7 @@ pub struct NewGateToken {
 pub struct Shown {
     /// The record.
     pub row: Row<GateToken>,
-    /// The signed token or link, for those who may mint.
+    /// The signed token or link, for those who may mint; of what came of an exchange, for its own account alone.
     pub token: Option<Secret<String>>,
 }
 
@@ -107,7 +107,7 @@ pub async fn exchange(
         return Err(Refusal::forbidden("a host is not that of a site"));
     }
     let resources = resources_of(&urls, &sites)?;
-    allowed_on(service, now, account, account.is_admin(), &resources, Action::Read).await?;
+    allowed_on(service, now, account, exchange.as_admin, &resources, Action::Read).await?;
     let drawn = service.entropy.bytes::<8>();
     let new = NewGateToken {
         name: format!("exchange-{:016x}", u64::from_be_bytes(drawn)),
@@ -404,10 +404,19 @@ async fn may_write(service: &Service, now: Timestamp, caller: &Caller, namespace
     Err(Refusal::forbidden("reading gate tokens of this namespace was not granted to you"))
 }
 
-async fn shown(service: &Service, now: Timestamp, row: Row<GateToken>, with_token: bool) -> Result<Shown, Refusal> {
+async fn shown(
+    service: &Service,
+    now: Timestamp,
+    caller: &Caller,
+    row: Row<GateToken>,
+    may_write: bool,
+) -> Result<Shown, Refusal> {
+    let token = &row.record;
     // One whose time is over is not signed again, and a link that was used opens nothing.
-    let live = !row.record.is_over(now) && row.record.used.is_none();
-    let token = if with_token && live { Some(row.record.sign(service, now).await?) } else { None };
+    let live = !token.is_over(now) && token.used.is_none();
+    // What came of an exchange opens what its account may open, which is not for everybody who may mint here.
+    let for_caller = token.minter.exchange.is_none() || token.minter.uid == caller.account.record.uid;
+    let token = if may_write && live && for_caller { Some(token.sign(service, now).await?) } else { None };
     Ok(Shown { row, token })
 }
 
@@ -437,12 +446,13 @@ pub async fn get(
     name: &str,
 ) -> Result<Shown, Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
-    let with_token = may_write(service, now, caller, &namespace).await?;
+    let may_write = may_write(service, now, caller, &namespace).await?;
     let row = find(service, now, &namespace, name).await?;
-    shown(service, now, row, with_token).await
+    shown(service, now, caller, row, may_write).await
 }
 
-/// Lists a namespace's gate tokens by name; with the signed tokens for those who may write here.
+/// Lists those of a namespace's gate tokens that are `wanted`, by name; with the signed tokens for those who may write here.
+/// `limit` counts the others, too.
 ///
 /// # Errors
 /// `Forbidden`, `Unavailable`.
@@ -453,13 +463,15 @@ pub async fn list(
     namespace: &str,
     after: Option<&str>,
     limit: usize,
+    wanted: impl Fn(&GateToken) -> bool + Send,
 ) -> Result<(Vec<Shown>, Option<String>), Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
-    let with_token = may_write(service, now, caller, &namespace).await?;
-    let (rows, next) = standing_of(service, now, &namespace, after, limit).await?;
+    let may_write = may_write(service, now, caller, &namespace).await?;
+    let (mut rows, next) = standing_of(service, now, &namespace, after, limit).await?;
+    rows.retain(|row| wanted(&row.record));
     let mut tokens = Vec::with_capacity(rows.len());
     for row in rows {
-        tokens.push(shown(service, now, row, with_token).await?);
+        tokens.push(shown(service, now, caller, row, may_write).await?);
     }
     Ok((tokens, next))
 }

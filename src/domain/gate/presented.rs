@@ -133,6 +133,11 @@ impl BySession {
         minter.exchange.clone().map(|exchange| Self { exchange, minter: minter.key() })
     }
 
+    /// Whether the account counts as an admin, if it is one.
+    pub fn as_admin(&self) -> bool {
+        self.exchange.as_admin
+    }
+
     /// What must be read to judge it: the session, and the client that it was opened through.
     pub fn keys(&self) -> [Key; 2] {
         [Session::key_of(self.minter, self.exchange.session), Client::key_of(self.exchange.client.as_str())]

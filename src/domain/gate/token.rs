@@ -45,6 +45,8 @@ pub struct Exchange {
     pub session: SessionId,
     /// The client that it was opened through.
     pub client: Name,
+    /// Whether the access token showed its account as an admin: one that was narrowed to less does not get it back here.
+    pub as_admin: bool,
 }
 
 impl Minter {

@@ -79,7 +79,8 @@ impl Prepared {
         if session.record.client != client.id {
             return Err(GrantRefusal::invalid_request("subject_token was not obtained by this client"));
         }
-        let exchange = Exchange { session: session.record.id, client: client.id.clone() };
+        let as_admin = account.record.is_admin() && Scope::of_claim(&self.token.claims.scope).has("roles");
+        let exchange = Exchange { session: session.record.id, client: client.id.clone(), as_admin };
         let ends_at = session.record.ends_at;
         let shown =
             mint::exchange(service, now, &account.record, exchange, ends_at, self.urls).await.map_err(target)?;

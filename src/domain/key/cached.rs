@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use super::{KeySet, PublicKey, PublicKeys};
+use super::{KeySet, PublicKey, PublicKeys, verdicts::Verdicts};
 use crate::{
     clock::Timestamp,
     domain::{Refusal, RefusalKind, session::PepperRing},
@@ -185,6 +185,8 @@ pub struct Keys {
     public: Cached<PublicKeys>,
     private: Cached<KeySet>,
     peppers: Cached<PepperRing>,
+    /// What was found out about presented tokens.
+    pub(crate) verdicts: Verdicts,
 }
 
 impl Default for Keys {
@@ -197,7 +199,12 @@ impl Keys {
     /// Nothing yet; what is older than that is read again. Where store and vault are near, a short time makes a
     /// rotation that would not wait count soon.
     pub fn fresh_for(time: Duration) -> Self {
-        Self { public: Cached::new(time), private: Cached::new(time), peppers: Cached::new(time) }
+        Self {
+            public: Cached::new(time),
+            private: Cached::new(time),
+            peppers: Cached::new(time),
+            verdicts: Verdicts::default(),
+        }
     }
 
     /// How old what is at hand may be: so soon every process notices a rotation that would not wait.

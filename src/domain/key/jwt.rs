@@ -338,6 +338,15 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// `BadSignature`, also for another `alg` than the key's; `ForSomethingElse`; `Malformed`.
     pub fn verify<C: DeserializeOwned>(&self, key: &PublicKey, kind: Kind) -> Result<C, BadToken> {
+        self.check_signature(key)?;
+        self.claims(kind)
+    }
+
+    /// Judges the signature with the key that its `kid` named.
+    ///
+    /// # Errors
+    /// `BadSignature`, also for another `alg` than the key's.
+    pub(in crate::domain) fn check_signature(&self, key: &PublicKey) -> Result<(), BadToken> {
         if self.header.alg != key.material.algorithm().as_str() || self.header.kid != key.kid {
             return Err(BadToken::BadSignature);
         }
@@ -349,9 +358,14 @@ impl<'a> Unverified<'a> {
         let judged = public.and_then(|public| {
             jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), &public, algorithm)
         });
-        if !matches!(judged, Ok(true)) {
-            return Err(BadToken::BadSignature);
-        }
+        if matches!(judged, Ok(true)) { Ok(()) } else { Err(BadToken::BadSignature) }
+    }
+
+    /// Judges the kind and reads the claims, once the signature was found good.
+    ///
+    /// # Errors
+    /// `ForSomethingElse`; `Malformed`.
+    pub(in crate::domain) fn claims<C: DeserializeOwned>(&self, kind: Kind) -> Result<C, BadToken> {
         if self.header.typ != kind.typ() {
             return Err(BadToken::ForSomethingElse);
         }

@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod jwt;
 pub mod rotate;
 mod set;
+mod verdicts;
 
 pub use cached::{Cached, Keys};
 pub(crate) use cached::{NO_PUBLIC_KEYS, read_key_set, read_peppers};

@@ -21,7 +21,10 @@ use crate::{
     domain::{
         ROUNDS, Refusal, RefusalKind,
         access::Caller,
-        gate::mint::{self, NewGateToken, Shown},
+        gate::{
+            GateToken,
+            mint::{self, NewGateToken, Shown},
+        },
         ids::Name,
     },
     entropy::Entropy,
@@ -132,30 +135,27 @@ async fn page(
     options: &ListOptions,
 ) -> Result<(Vec<Row>, Option<String>), Refusal> {
     let selector = &options.selector;
+    let wanted = |token: &GateToken| selector.is_in(namespace) && selector.selects(token.name.as_str(), &token.labels);
     let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
     loop {
         let (found, next) = match &selector.name {
             Some(name) => match mint::get(&app.service, now, caller, namespace, name).await {
-                Ok(shown) => (vec![shown], None),
+                Ok(shown) => (Some(shown).filter(|shown| wanted(&shown.row.record)).into_iter().collect(), None),
                 Err(refusal) if refusal.kind == RefusalKind::Absent => (Vec::new(), None),
                 Err(refusal) => return Err(refusal),
             },
             None => {
                 let limit = BATCH.min(options.limit - rows.len());
-                mint::list(&app.service, now, caller, namespace, after.as_deref(), limit).await?
+                mint::list(&app.service, now, caller, namespace, after.as_deref(), limit, wanted).await?
             }
         };
         let mut read = found.into_iter().peekable();
         while let Some(shown) = read.next() {
-            let token = &shown.row.record;
-            if !selector.is_in(namespace) || !selector.selects(token.name.as_str(), &token.labels) {
-                continue;
-            }
             let row = gate_token::row(&shown, now);
             length += row.object.to_string().len();
             rows.push(row);
             if length > LONGEST_LIST && (next.is_some() || read.peek().is_some()) {
-                return Ok((rows, Some(token.name.to_string())));
+                return Ok((rows, Some(shown.row.record.name.to_string())));
             }
         }
         if next.is_none() || rows.len() >= options.limit {
@@ -201,7 +201,7 @@ pub(super) async fn delete(
     if conditions.text("resourceVersion").map_err(malformed)?.is_some() {
         return Err(Failure::bad_request("preconditions: a GateToken is told from another by its uid alone"));
     }
-    let only = |token: &crate::domain::gate::GateToken| uid.is_none_or(|uid| uid == gate_token::uid(token));
+    let only = |token: &GateToken| uid.is_none_or(|uid| uid == gate_token::uid(token));
     let token = mint::delete(&app.service, now, &caller, &namespace, &name, only).await.map_err(failing(&name))?;
     Ok(deleted(&GATE_TOKEN, &name, &gate_token::uid(&token)))
 }

@@ -221,7 +221,7 @@ pub(super) fn list_tokens() -> Described {
         "list_tokens",
         ONESELF,
         "Live tokens",
-        "The live sessions of an account: one's own; for admins anyone's.",
+        "The live sessions of an account, then the gate tokens of its namespace: one's own; for admins anyone's.",
     )
     .query("account", "Whose, for admins.", text("A user's name."), "ada");
     let example = json!({
@@ -238,7 +238,7 @@ pub(super) fn end_token() -> Described {
         "end_token",
         ONESELF,
         "End one token",
-        "Ends a session by its id: one's own; for admins anyone's. What is somebody else's does not exist for the others.",
+        "Ends a session, or a gate token of one's namespace, by its id: one's own; for admins anyone's. What is somebody else's does not exist for the others.",
     )
     .path("id", "The token's `id`; no credential.", text("In base64url."), "c1RfrFqWj3x8rPCvWkNjYQnI3lQrxEfM1Qzhh0kNyhYV")
     .answers_nothing(204, "It is over.", &[]);

@@ -115,7 +115,7 @@ impl Cloud {
             address: [198, 51, 100, 7].into(),
         };
         let tokens = exchange(&service, request).await.unwrap();
-        tokens.refresh.unwrap().0.expose().clone()
+        tokens.access.unwrap().refresh.unwrap().0.expose().clone()
     }
 
     /// How many requests to DynamoDB were made so far.
