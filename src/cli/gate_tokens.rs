@@ -196,11 +196,12 @@ impl GateToken {
         match self {
             Self::Create { spec, namespace } => {
                 let made = create(&door, spec, namespace).await?;
+                let token = made.token()?;
                 output::aside(&made.view.told());
                 if global.json {
                     return output::json(&made.object);
                 }
-                output::line(made.token()?.expose());
+                output::line(token.expose());
                 Ok(())
             }
             Self::List { namespace } => {
