@@ -71,3 +71,7 @@ mod gate_token;
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.
 mod openapi;
+// Which URLs a token opens, beside a slow and obvious reference; and every parser ends with a verdict.
+mod matcher;
+// The same, a million times.
+mod matcher_long;

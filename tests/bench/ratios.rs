@@ -9,6 +9,7 @@ mod commits;
 mod floor;
 mod grants;
 mod local;
+mod matching;
 mod measure;
 mod steps;
 mod table;
@@ -18,7 +19,7 @@ use gatemint::domain::key::Algorithm;
 
 const USAGE: &str = "cargo bench [--bench ratios] [-- [--readme | --steps]]
   --readme  write the table into README.md
-  --steps   where a refresh's time goes, step by step";
+  --steps   where a refresh's time goes, and matching's, step by step";
 
 fn main() {
     let (mut readme, mut steps) = (false, false);
@@ -43,6 +44,7 @@ fn main() {
         rows.push(verification::gate(alg, true));
     }
     rows.push(verification::gate_beside_nothing());
+    rows.push(matching::row());
     rows.extend(commits::rows());
     table::publish("ratios", &rows, &[], readme);
 }

@@ -1,4 +1,4 @@
-//! Where a refresh's time goes, step by step, with Criterion: for whoever wants to make it faster.
+//! Where a refresh's time goes, and matching's, step by step, with Criterion: for whoever wants to make it faster.
 
 use std::{hint::black_box, net::Ipv4Addr, time::Duration};
 
@@ -90,4 +90,5 @@ pub(crate) fn run() {
         bench.iter(|| runtime.block_on(service.sign(now, Kind::Access, &claims)).unwrap());
     });
     steps.finish();
+    crate::matching::steps(&mut criterion);
 }

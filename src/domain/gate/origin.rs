@@ -72,23 +72,20 @@ impl Host {
     /// [`BadOrigin`]: whatever is not a DNS name (RFC 1123 §2.1) or an IP address, with a port from 1 to 65535 or without
     /// one. A name whose last label is a number is an IPv4 address or nothing.
     pub fn parse(text: &str, scheme: Option<Scheme>) -> Result<Self, BadOrigin> {
-        let (name, port) = match text.strip_prefix('[') {
-            Some(bracketed) => {
-                let (address, port) = bracketed.split_once(']').ok_or(BadOrigin::Host)?;
-                let address: Ipv6Addr = address.parse().map_err(|_| BadOrigin::Host)?;
-                (format!("[{address}]"), port)
+        let (name, port) = if let Some(bracketed) = text.strip_prefix('[') {
+            let (address, port) = bracketed.split_once(']').ok_or(BadOrigin::Host)?;
+            let address: Ipv6Addr = address.parse().map_err(|_| BadOrigin::Host)?;
+            (format!("[{address}]"), port)
+        } else {
+            if text.contains('@') {
+                return Err(BadOrigin::Userinfo);
             }
-            None => {
-                if text.contains('@') {
-                    return Err(BadOrigin::Userinfo);
-                }
-                let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-                let name = name.strip_suffix('.').unwrap_or(name);
-                if !is_name_or_ipv4(name) {
-                    return Err(BadOrigin::Host);
-                }
-                (name.to_ascii_lowercase(), port)
+            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let name = name.strip_suffix('.').unwrap_or(name);
+            if !is_name_or_ipv4(name) {
+                return Err(BadOrigin::Host);
             }
+            (name.to_ascii_lowercase(), port)
         };
         let port = match port.strip_prefix(':') {
             Some(port) => Some(port_of(port).ok_or(BadOrigin::Host)?),
@@ -135,7 +132,7 @@ fn is_name_or_ipv4(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
         || last
-            .strip_prefix(['0'])
+            .strip_prefix('0')
             .and_then(|rest| rest.strip_prefix(['x', 'X']))
             .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     name.len() <= 253 && name.split('.').all(is_label) && (!is_number || name.parse::<Ipv4Addr>().is_ok())

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn eight_are_tried_and_nine_are_refused() {
-        let cookies = |count: usize| (0..count).map(|n| format!("dat={n};")).collect::<String>();
+        let cookies = |count: usize| (0..count).map(|n| format!("dat={n}")).collect::<Vec<_>>().join(";");
         assert_eq!(read(&[], &[cookies(8).as_bytes()]).unwrap().len(), 8);
         assert_eq!(read(&[], &[cookies(9).as_bytes()]), Err(Refused::TooManyCookies));
         assert_eq!(

@@ -134,7 +134,8 @@ impl fmt::Display for Family {
     }
 }
 
-/// The path that Envoy has put after ours, if there is one.
+/// The path that Envoy has put after ours, if there is one. `Uri` drops a fragment without a word, so this cannot refuse
+/// one; Envoy does.
 fn beyond(uri: &Uri) -> Option<&str> {
     uri.path().strip_prefix(PATH).filter(|rest| rest.starts_with('/'))
 }

@@ -73,8 +73,8 @@ pub enum Refused {
     /// `strip` or `audience` is there twice, or is not UTF-8, or the prefix is no path.
     #[error("the query of the proxy's own request is not one of strip=/prefix and audience=NAME")]
     Query,
-    /// The proxy passed the request's query on as its own.
-    #[error("the query of the proxy's own request is its client's: the address that it asks must end with '?'")]
+    /// What the proxy's own request says is what its client's says.
+    #[error("the query of the proxy's own request is its client's: the address that it asks must have a '?'")]
     ClientsQuery,
     /// The path is not below the prefix that is to be taken off.
     #[error("the path is not below the prefix that is taken off")]
@@ -168,10 +168,17 @@ mod tests {
 
     #[test]
     fn a_query_that_is_the_clients_own_decides_nothing() {
-        // Caddy keeps the client's query where the configured address has none.
-        for query in ["strip=/x", "audience=elsewhere", "a=b&strip=/x"] {
-            let refused = forwarded(&format!("/auth/verify?{query}"), &format!("/x/a?{query}")).unwrap_err();
-            assert_eq!(refused, Refused::ClientsQuery, "{query}");
+        // Caddy keeps the client's query where the configured address has none; others write it anew.
+        for (own, clients) in [
+            ("strip=/x", "strip=/x"),
+            ("strip=/x", "%73trip=%2fx&a=b"),
+            ("strip=%2Fx", "a;strip=/x;b=%ff"),
+            ("a=b&strip=/x", "a=b&strip=/x"),
+            ("audience=elsewhere", "audience=elsewhere"),
+            ("audience=a%3Bb+c", "audience=a;b+c"),
+        ] {
+            let refused = forwarded(&format!("/auth/verify?{own}"), &format!("/x/a?{clients}")).unwrap_err();
+            assert_eq!(refused, Refused::ClientsQuery, "{own} {clients}");
         }
         // What it could not decide anything with does no harm.
         assert_eq!(forwarded("/auth/verify?a=b", "/x/a?a=b").unwrap().target.path.as_str(), "/x/a");
