@@ -75,3 +75,7 @@ mod openapi;
 mod matcher;
 // The same, a million times.
 mod matcher_long;
+// Signed links: what opens one, where it leads, and its pages.
+mod links;
+// One-time links: one of many who press wins, and a retry of hers gets the same.
+mod one_time;

@@ -109,8 +109,8 @@ pub(super) fn opened(token: &GateToken) -> Response {
         "<p>This browser has access now. The link does not say which page to go to: open the one that you were told \
          about.</p>\n<dl>\n",
     );
-    term(&mut body, "Opens", urls(token));
     term(&mut body, "Good until", moment(token.exp));
+    term(&mut body, "Opens", urls(token));
     body.push_str("</dl>\n");
     render(StatusCode::OK, Mood::Good, "The link is open", &body)
 }

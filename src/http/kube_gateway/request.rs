@@ -5,7 +5,6 @@ use std::fmt;
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderMap, header},
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -17,12 +16,11 @@ use super::dress::Dressed;
 use crate::{
     clock::Timestamp,
     domain::{
-        Refusal, RefusalKind, Secret,
-        access::{self, Caller},
+        Refusal, RefusalKind,
         gate::mint::{self, NewGateToken},
     },
     http::{
-        App,
+        App, bearer,
         body::{BadBody, read},
     },
 };
@@ -57,7 +55,7 @@ pub(super) struct Minted {
 pub(super) async fn mint(State(app): State<App>, request: Request) -> Result<Json<Minted>, Dressed> {
     let service = &app.service;
     let now = service.now();
-    let caller = caller(&app, now, request.headers()).await?;
+    let caller = bearer::caller(&app, now, request.headers()).await?;
     // Whatever the Content-Type says, as in the original: its users send `curl --data`.
     let body = read(request.into_body()).await.map_err(|why| match why {
         BadBody::TooLarge => Refusal::new(RefusalKind::TooLarge, "the body is larger than 65536 bytes"),
@@ -93,21 +91,6 @@ pub(super) async fn mint(State(app): State<App>, request: Request) -> Result<Jso
         until: record.exp.rfc3339(),
         token: token.expose().clone(),
     }))
-}
-
-/// Who asks, by the access token of the Authorization header.
-async fn caller(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let token = values
-        .next()
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
-        .map(|(_, token)| Secret::new(token.trim().to_owned()));
-    if values.next().is_some() {
-        return Err(Refusal::malformed("more than one Authorization header"));
-    }
-    access::caller(&app.service, now, token).await
 }
 
 /// What a request asks for, not judged yet.

@@ -155,6 +155,7 @@ struct Words<'a> {
 }
 
 const ASK: &str = "Ask whoever gave it to you for a new one.";
+const ELSE_ASK: &str = "If that does not help, ask whoever gave it to you for a new one.";
 
 impl No {
     fn render(&self, for_people: bool) -> Response {
@@ -205,17 +206,23 @@ impl No {
                 ],
                 message: "the link is not valid yet",
             },
-            Self::Closed(Closed::Invalid) => words(
-                "This link is not valid",
-                "It may have been cut off or changed on its way: a link in a message sometimes breaks at the end of a line. \
-                 Copy it whole, and try again.",
-                "the link is not valid",
-            ),
-            Self::Link(text) => words(
-                "This link is not complete",
-                "Something is missing in it, or stands in the wrong place. Copy it whole, and try again.",
-                text,
-            ),
+            Self::Closed(Closed::Invalid) => Words {
+                title: "This link is not valid",
+                paragraphs: vec![
+                    "It may have been cut off or changed on its way: a link in a message sometimes breaks at the end of a \
+                     line. Copy it whole, and try again.",
+                    ELSE_ASK,
+                ],
+                message: "the link is not valid",
+            },
+            Self::Link(text) => Words {
+                title: "This link is not complete",
+                paragraphs: vec![
+                    "Something is missing in it, or stands in the wrong place. Copy it whole, and try again.",
+                    ELSE_ASK,
+                ],
+                message: text,
+            },
             Self::Place(_) => words(
                 "This link leads to the wrong place",
                 "It names a page that it does not open, so it was not followed, and nothing was opened.",
