@@ -15,6 +15,8 @@ mod passing;
 // The functions on DynamoDB and Secrets Manager: what each asks for, and what becomes of it when nobody answers.
 #[cfg(feature = "aws")]
 mod functions;
+// What is revoked is closed at once, in every process.
+mod revoke;
 // Every sample event through the real Lambda artefact.
 mod events;
 // The code itself keeps to the design: imports, sizes, licences, docs.
@@ -69,11 +71,11 @@ mod gate_token;
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.
 mod openapi;
-// Signed links: what opens one, where it leads, and its pages.
-mod links;
-// One-time links: one of many who press wins, and a retry of hers gets the same.
-mod one_time;
 // Which URLs a token opens, beside a slow and obvious reference; and every parser ends with a verdict.
 mod matcher;
 // The same, a million times.
 mod matcher_long;
+// Signed links: what opens one, where it leads, and its pages.
+mod links;
+// One-time links: one of many who press wins, and a retry of hers gets the same.
+mod one_time;

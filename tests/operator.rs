@@ -359,7 +359,10 @@ fn the_directory_is_named_before_or_after_the_command_or_by_a_setting() {
     for (arguments, settings) in runs {
         assert!(with(arguments, settings).ok().out.contains("\nadmin"), "{arguments:?} {settings:?}");
     }
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 9] = [
+        &["gate-token", "list"],
+        &["gate-token", "create", "--allow", "/x"],
+        &["link", "--allow", "/x"],
         &["user", "list"],
         &["user", "create", "ada", "--generate"],
         &["client", "list"],
@@ -384,7 +387,9 @@ fn a_directory_that_was_never_started_is_left_as_it_is() {
     let empty = home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     std::fs::set_permissions(&empty, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
+        &["gate-token", "list", "-n", "vms"],
+        &["gate-token", "revoke", "x", "-n", "vms"],
         &["site", "list"],
         &["acl", "ls", "-u", "admin"],
         &["user", "list"],

@@ -51,6 +51,8 @@ impl Door {
 /// A gatemint and an access token for it.
 pub(super) struct Access {
     remote: Remote,
+    /// Whose it is.
+    pub(super) username: String,
     pub(super) token: Secret<String>,
 }
 
@@ -60,6 +62,19 @@ struct Page<T> {
     next_cursor: Option<String>,
 }
 
+/// A list as Kubernetes has it.
+#[derive(Deserialize)]
+struct List<T> {
+    items: Vec<T>,
+    metadata: ListMetadata,
+}
+
+#[derive(Deserialize)]
+struct ListMetadata {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
 impl Access {
     /// With a fresh access token of the login.
     ///
@@ -67,7 +82,7 @@ impl Access {
     /// Nobody is signed in, or elsewhere than `--url` says; the session is over.
     pub(super) async fn of_login(global: &Global) -> Result<Self, CliError> {
         let (remote, session) = login::refresh(global).await?;
-        Ok(Self { remote, token: session.access })
+        Ok(Self { remote, username: session.login.username, token: session.access })
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -76,7 +91,18 @@ impl Access {
         path: &[&str],
         body: Option<Value>,
     ) -> Result<T, ClientError> {
-        self.remote.ask(&self.token, method, path, &[], body).await
+        self.ask_at(method, &[&["v1"], path].concat(), &[], body).await
+    }
+
+    /// Asks for a resource of another dialect than our own; `path` is the whole path.
+    pub(super) async fn ask_at<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Result<T, ClientError> {
+        self.remote.ask(&self.token, method, path, query, body).await
     }
 
     /// Reads a resource; `path` is below `/v1`.
@@ -106,20 +132,41 @@ impl Access {
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, CliError> {
         let limit = PAGE.to_string();
+        let path = [&["v1"], path].concat();
         let mut seen = 0;
         every_page(async |after: Option<&str>| {
             let mut query = query.to_vec();
             query.push(("limit", &limit));
             query.extend(after.map(|cursor| ("cursor", cursor)));
-            let page: Page<T> = self.remote.ask(&self.token, Method::GET, path, &query, None).await?;
+            let page: Page<T> = self.ask_at(Method::GET, &path, &query, None).await?;
             seen += page.items.len();
-            if page.next_cursor.is_some() && (page.items.is_empty() || seen > MOST) {
-                return Err(CliError::Failed(format!("the list does not end: {seen} items, and more to come")));
-            }
+            ends(page.next_cursor.is_some(), page.items.len(), seen)?;
             Ok::<_, CliError>((page.items, page.next_cursor))
         })
         .await
     }
+
+    /// Everything that a list of Kubernetes' dialect holds; `path` is the whole path.
+    pub(super) async fn all_at<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Vec<T>, CliError> {
+        let mut seen = 0;
+        every_page(async |after: Option<&str>| {
+            let query: Vec<_> = after.map(|place| ("continue", place)).into_iter().collect();
+            let list: List<T> = self.ask_at(Method::GET, path, &query, None).await?;
+            seen += list.items.len();
+            let next = list.metadata.next.filter(|next| !next.is_empty());
+            ends(next.is_some(), list.items.len(), seen)?;
+            Ok::<_, CliError>((list.items, next))
+        })
+        .await
+    }
+}
+
+/// Refuses a list without end.
+fn ends(has_more: bool, items: usize, seen: usize) -> Result<(), CliError> {
+    if has_more && (items == 0 || seen > MOST) {
+        return Err(CliError::Failed(format!("the list does not end: {seen} items, and more to come")));
+    }
+    Ok(())
 }
 
 /// The service on the store that `--data` or the settings name. Audit events go to stderr, as those of `serve` do.

@@ -34,7 +34,7 @@ pub(super) struct Login {
 ///
 /// # Errors
 /// There is no home directory.
-fn file() -> Result<LoginFile, CliError> {
+pub(super) fn file() -> Result<LoginFile, CliError> {
     let strategy = etcetera::choose_base_strategy()
         .map_err(|_| CliError::Failed("there is no home directory to keep a login in: set HOME".into()))?;
     Ok(LoginFile::within(&strategy.config_dir().join("gatemint")))

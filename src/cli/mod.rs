@@ -6,8 +6,10 @@ mod acl;
 mod backup;
 mod clients;
 mod door;
+mod gate_tokens;
 mod inspect;
 mod keys;
+mod link;
 pub mod listener;
 mod log_queue;
 mod login;
@@ -42,6 +44,7 @@ Examples:
   gatemint user create ada --role analysts --generate --data .gatemint
   gatemint client create ci --data .gatemint
   gatemint tokens list --account ada --data .gatemint
+  gatemint link --allow '/reports/*' --then /reports/q3
   gatemint token inspect --jwks http://127.0.0.1:9000/.well-known/jwks.json < access-token";
 
 /// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
@@ -116,6 +119,11 @@ enum Command {
     /// Give, take away and list users' permissions
     #[command(subcommand)]
     Acl(acl::Acl),
+    /// Make, show and end gate tokens: each opens the URLs that it names, and nothing else
+    #[command(subcommand)]
+    GateToken(gate_tokens::GateToken),
+    /// Make a link that opens URLs in a browser, without a password
+    Link(link::Link),
     /// List and rotate the signing keys
     #[command(subcommand)]
     Key(keys::Key),
@@ -236,6 +244,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Client(client) => client.run(&global, &settings).await,
             Command::Site(site) => site.run(&global, &settings).await,
             Command::Acl(acl) => acl.run(&global, &settings).await,
+            Command::GateToken(gate_token) => gate_token.run(&global, &settings).await,
+            Command::Link(link) => link.run(&global, &settings).await,
             Command::Key(key) => key.run(&global, &settings).await,
             Command::Tokens(tokens) => tokens.run(&global, &settings).await,
             Command::Backup(backup) => backup.run(&global, &settings).await,

@@ -44,6 +44,9 @@ pub enum ClientError {
     /// The service refuses.
     #[error("{0}")]
     Refused(String),
+    /// The service knows who asks, and says no.
+    #[error("{0}")]
+    Forbidden(String),
     /// Too often.
     #[error("{text}; again in {seconds} s")]
     Throttled {
@@ -97,9 +100,10 @@ pub struct Session {
     pub access: Secret<String>,
 }
 
-/// Where refusals tell what they are: RFC 6749 §5.2 or RFC 9457.
+/// Where refusals tell what they are: RFC 6749 §5.2, RFC 9457, or a Kubernetes `Status`.
 #[derive(Default, Deserialize)]
 struct Told {
+    message: Option<String>,
     error: Option<String>,
     error_description: Option<String>,
     detail: Option<String>,
@@ -118,7 +122,7 @@ impl Told {
                 _ => detail.clone(),
             });
         }
-        self.error_description.clone().or_else(|| self.error.clone())
+        [&self.error_description, &self.message, &self.error].into_iter().find_map(Clone::clone)
     }
 }
 
@@ -132,6 +136,7 @@ fn refused(answer: &Answer, url: &WebUrl) -> ClientError {
         (Some(text), Some(seconds)) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
             ClientError::Throttled { text, seconds }
         }
+        (Some(text), _) if answer.status == StatusCode::FORBIDDEN => ClientError::Forbidden(text),
         (Some(text), _) => ClientError::Refused(text),
         (None, after) if answer.status.is_server_error() => {
             let after = after.map(|seconds| format!(", again in {seconds} s")).unwrap_or_default();
@@ -274,10 +279,10 @@ impl Remote {
         Some(Session { login: Login { refresh_token, expires_at, ..login }, access })
     }
 
-    /// Asks for one of its own resources. `path` is below `/v1`, in segments; an answer without a body is null.
+    /// Asks for one of its resources, by a path in segments; an answer without a body is null.
     ///
     /// # Errors
-    /// As [`Remote::sign_in`].
+    /// `Forbidden`, and as [`Remote::sign_in`].
     pub async fn ask<T: DeserializeOwned>(
         &self,
         access: &Secret<String>,
@@ -290,7 +295,7 @@ impl Remote {
             // A URL would lead elsewhere with them.
             return Err(ClientError::Refused("there is nothing of that name".into()));
         }
-        let url = self.url.below(&["v1"]).below(path).with_query(query);
+        let url = self.url.below(path).with_query(query);
         let mut request = self.http.request(method, &url).bearer_auth(access.expose());
         if let Some(body) = &body {
             request = request.json(body);

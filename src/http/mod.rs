@@ -24,6 +24,8 @@ use axum::{
 };
 use tower_http::cors::CorsLayer;
 
+#[cfg(feature = "cli")]
+pub(crate) use kubernetes::gate_token_object;
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
 pub(crate) use v1::{ClientView, SiteView, TokenView, UserView};

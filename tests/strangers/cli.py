@@ -117,7 +117,7 @@ def at_a_terminal(serve, home):
         terminal.picture("login")
         for command, pattern in (
             ("whoami", r"^Name +ada$"),
-            ("tokens list", r"^ID +KIND +CLIENT"),
+            ("tokens list", r"^ID +KIND +SUBJECT"),
             ("token | gatemint token inspect", r"not checked"),
             (f"token | gatemint token inspect --jwks {serve.url}/.well-known/jwks.json", r"[Vv]alid"),
             ("", r"Examples:"),
@@ -263,7 +263,7 @@ def over_http(home):
         (("client", "set", "ci", "--new-secret"), r"gmc_\S+ +\(shown once\)"),
         (("client", "list"), r"(?m)^ci +confidential"),
         (("client", "delete", "ci"), r"gone"),
-        (("tokens", "list"), r"session +gatemint"),
+        (("tokens", "list"), r"session +root +gatemint"),
         (("tokens", "list", "--account", "bob"), r"^ID"),
         (("user", "delete", "bob"), r"gone"),
     ):
@@ -310,9 +310,14 @@ class Evil(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        if self.path.startswith("/apis/"):
+            odd = "\x1b[31m\u202e\nadmin"
+            data, condition = {"from": odd, "until": odd}, {"status": odd, "message": odd}
+            status = {"token": f"a.b.{odd}", "conditions": [condition], "data": data}
+            return self.reply({"metadata": {"name": odd, "namespace": odd}, "spec": {"urls": [odd], "verbs": [odd]}, "status": status}, 201)
         reply = {"access_token": Evil.access_token, "token_type": "Bearer", "expires_in": 900}
         # RFC 6749 section 6: a refresh may be answered without a new refresh token.
-        self.reply({**reply, "refresh_token": Evil.refresh_token} if form["grant_type"] == ["password"] else reply)
+        return self.reply({**reply, "refresh_token": Evil.refresh_token} if form["grant_type"] == ["password"] else reply)
 
     def do_GET(self):
         if self.path.startswith("/v1/users"):
@@ -332,11 +337,14 @@ def from_elsewhere(place):
         shown = home.run("whoami").stdout
         check(not re.search("[\x1b\u202e]|\nRoles +admin", shown), f"shown raw: {shown!r}")
         check("does not end" in home.run("user", "list", code=1).stderr, "a list without end")
+        for command in (("gate-token", "create"), ("link",)):
+            refused = home.run(*command, "--allow", "/x", "-n", "ada", code=1)
+            check("holds no token" in refused.stderr and not re.search("[\x1b\u202e]", refused.stderr + refused.stdout), f"shown raw: {refused}")
         for strange in ("", "a\nX-Admin: yes", "\x1b[31m"):
             Evil.access_token = strange
             check("does not answer like a gatemint" in home.run("token", code=1).stderr, f"{strange!r} is no token")
         server.shutdown()
-    return 8
+    return 10
 
 
 def odd_places(serve, place):
@@ -478,4 +486,5 @@ def main():
         counted("1 session expired by itself")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""README.md's tour of the commands, pasted into a shell in a new home: each block shows what the README says below it.
+"""README.md's tours, pasted into a shell in a new home each: every block shows what the README says below it.
 
 `…` in the README stands for what differs from run to run; the address is replaced by a free one, everything else is as written.
 """
@@ -12,12 +12,20 @@ from pathlib import Path
 from support import BIN, ENVIRONMENT, ROOT, check, counted, free_port, temporary_directory
 
 
-def blocks(readme):
-    """(commands, what they show) of the tour, in order."""
-    tour = re.search(r"^## A tour of the commands\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
-    check(tour, "README.md has a tour of the commands")
+# The sections, each with what must have been done before.
+READY = "curl -sS --retry 20 --retry-connrefused http://127.0.0.1:9000/readyz 2>/dev/null >ready"
+TOURS = {
+    "A tour of the commands": "",
+    "Gate tokens and signed links": f"gatemint serve --listen 127.0.0.1:9000 > serve.log 2>&1 &\n{READY}",
+}
+
+
+def blocks(readme, section):
+    """(commands, what they show) of a tour, in order."""
+    tour = re.search(rf"^## {section}\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
+    check(tour, f"README.md has the section {section}")
     found = re.findall(r"^```sh\n(.*?)^```\n```text\n(.*?)^```$", tour.group(1), re.MULTILINE | re.DOTALL)
-    check(len(found) >= 5 and len(found) == tour.group(1).count("```sh"), "every block of commands is followed by what it shows")
+    check(len(found) >= 3 and len(found) == tour.group(1).count("```sh"), "every block of commands is followed by what it shows")
     return found
 
 
@@ -61,20 +69,27 @@ class Shell:
         self.process.wait(30)
 
 
-def main():
+def walked(section, before):
+    """Pastes a section; returns how many lines of it."""
     address = f"127.0.0.1:{free_port()}"
     lines = 0
     with temporary_directory() as place:
         shell = Shell(place)
         try:
-            for commands, expected in blocks((ROOT / "README.md").read_text()):
+            shell.paste(before.replace("127.0.0.1:9000", address))
+            for commands, expected in blocks((ROOT / "README.md").read_text(), section):
                 commands, expected = (text.replace("127.0.0.1:9000", address) for text in (commands, expected))
                 printed = shell.paste(commands)
                 check(shows(expected, printed), f"README.md shows\n{expected}\nand this was printed:\n{printed}\nby\n{commands}")
                 lines += commands.count("\n")
         finally:
             shell.end()
-    counted(f"{lines} lines of README.md pasted, and what it shows was shown")
+    return lines
+
+
+def main():
+    for section, before in TOURS.items():
+        counted(f"{walked(section, before)} lines of README.md pasted from «{section}», and what it shows was shown")
 
 
 main()

@@ -106,7 +106,7 @@ impl Condition {
 }
 
 /// The object, with the token if its reader is given it.
-pub(super) fn render(shown: &Shown, now: Timestamp) -> Value {
+pub(crate) fn render(shown: &Shown, now: Timestamp) -> Value {
     let token = &shown.row.record;
     let mut metadata = json!({
         "name": token.name.as_str(), "namespace": token.namespace.as_str(), "uid": uid(token),

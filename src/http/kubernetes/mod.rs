@@ -30,6 +30,9 @@ use axum::{
 use serde::de::DeserializeOwned;
 use tower_http::catch_panic::CatchPanicLayer;
 
+#[cfg(feature = "cli")]
+pub(crate) use gate_token::render as gate_token_object;
+
 use super::{App, panicked};
 use dress::Failure;
 

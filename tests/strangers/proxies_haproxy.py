@@ -1,0 +1,5 @@
+"""The requests of `proxies.py` through haproxy."""
+
+from proxies import main
+
+main(["haproxy"])
