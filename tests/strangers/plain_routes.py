@@ -14,4 +14,11 @@ def plain_routes():
     (verify,) = re.findall(r'const PATH: &str = "(.+)";', source("http", "forward_auth", "mod.rs"))
     yield from (verify, f"{verify}/", f"{verify}/x", f"{verify}/x/y.z/")
     for dialect in ("kube_gateway", "kubernetes"):
-        yield from re.findall(r'\.route\(\s*"([^"]+)"', source("http", dialect, "mod.rs"))
+        yield from re.findall(r'\("?\s*"?(/[a-z][^"]*)",\s*get\(', source("http", dialect, "mod.rs"))
+    yield from re.findall(r'\.route\(\s*"([^"]+)", post\(', source("http", "kube_gateway", "mod.rs"))
+
+
+def with_a_slash():
+    """Those that are served with a slash at their end, too."""
+    for path in re.findall(r'^ +\("(/[^"]*)", get\(discovery::', source("http", "kubernetes", "mod.rs"), re.MULTILINE):
+        yield f"{path}/"

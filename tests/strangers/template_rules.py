@@ -10,7 +10,7 @@ import os
 import re
 import sys
 
-from plain_routes import plain_routes, source
+from plain_routes import plain_routes, source, with_a_slash
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 from support import ROOT, check, counted
@@ -82,7 +82,7 @@ VAULT = "${AWS::StackName}-${Birth}"
 OWNERS = [
     (r"/oauth2/.*|/realms/[^/]+/protocol/openid-connect/(token|revoke|logout|token/introspect)|/v1/me/password", "token"),
     (r"/\.well-known/.*|/realms/[^/]+/protocol/openid-connect/certs|/healthz|/readyz|/openapi\.json|/docs", "discovery"),
-    (r"/auth/(jwt/(request|set)|verify(/.*)?)|/version|/api(/v1(/namespaces/[^/]+/secrets(/[^/]+)?)?)?|/apis(/kubegateway\.kubevirt\.io(/.*)?)?", "gate"),
+    (r"/auth/(jwt/(request|set)|verify(/.*)?)|/version/?|/api(/.*)?|/apis(/.*)?", "gate"),
     (r"/v1/.*", "admin"),
 ]
 
@@ -94,7 +94,7 @@ SETTINGS = set(re.findall(r'"(GATEMINT_[A-Z_]+)"', source("settings.rs")))
 SIGNING, REFRESH = (re.search(r'const SECRET: .* = "(.+)";', source("domain", *place))[1] for place in (("key", "set.rs"), ("session", "peppers.rs")))
 METRICS = set(re.findall(r'"(gatemint_[a-z_]+)"', source("metric.rs")))
 FAMILIES = re.findall(r'Self::\w+ => "(\w+)"', source("http", "forward_auth", "families.rs"))
-ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in plain_routes()}
+ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in (*plain_routes(), *with_a_slash())}
 
 
 class NoManagedPolicies:
@@ -345,13 +345,14 @@ def alarms_as_promised(whole, of):
 
 
 def leads_to(routes, method, path):
-    """The integration that a request's route has: a whole match before a greedy one, literal parts before variables."""
+    """The integration that a request's route has: a whole match before a greedy one, literal parts before variables. A greedy
+    variable is content with a slash alone; a route that ends with a slash is refused."""
     found = []
     for key, target in routes.items():
         verb, _, pattern = key.partition(" ")
         if not pattern or verb not in ("ANY", method):
             continue
-        parts = [re.escape(part) if "{" not in part else ".+" if part.endswith("+}") else "[^/]+" for part in pattern.split("/")]
+        parts = [re.escape(part) if "{" not in part else ".*" if part.endswith("+}") else "[^/]+" for part in pattern.split("/")]
         if re.fullmatch("/".join(parts), path):
             found.append(("+}" not in pattern, sum("{" not in part for part in pattern.split("/")), verb != "ANY", target))
     return max(found)[3] if found else routes.get("$default")
@@ -371,7 +372,7 @@ def api_as_promised(names, of):
     routes = {}
     for name, route in of("AWS::ApiGatewayV2::Route").items():
         integration = list(references(route["Target"]))
-        if route.get("AuthorizationType", "NONE") != "NONE" or route["RouteKey"] in routes or len(integration) != 1:
+        if route["RouteKey"].endswith("/") or route.get("AuthorizationType", "NONE") != "NONE" or route["RouteKey"] in routes or len(integration) != 1:
             yield f"the route {name}"
         routes[route["RouteKey"]] = integration[0]
     to = {}
@@ -500,9 +501,10 @@ DAMAGES = [
     ("access log", lambda t: properties(t, "Stage")["AccessLogSettings"].update(Format='{"path":"$context.path"}')),
     ("leads to", lambda t: properties(t, "OwnPasswordRoute").update(RouteKey="POST /v1/me/password")),
     ("leads to", lambda t: t["Resources"].pop("CertsRoute")),
-    ("leads to", lambda t: t["Resources"].pop("SecretRoute")),
+    ("the route", lambda t: properties(t, "KubernetesVersionRoute").update(RouteKey="ANY /version/")),
+    ("leads to", lambda t: t["Resources"].pop("KubernetesCoreResourcesRoute")),
     ("leads to", lambda t: properties(t, "LinksAndVerifyRoute").update(RouteKey="ANY /auth/verify")),
-    ("leads to", lambda t: properties(t, "GateTokensRoute").update(RouteKey="GET /apis/{proxy+}")),
+    ("leads to", lambda t: properties(t, "KubernetesGroupResourcesRoute").update(RouteKey="GET /apis/{proxy+}")),
     ("404", lambda t: t["Resources"].pop("OtherRoute")),
     ("may call", lambda t: properties(t, "TokenPermission").pop("SourceArn")),
     ("may call", lambda t: properties(t, "DiscoveryPermission").update(Principal="*")),
