@@ -38,7 +38,7 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open() -> Self {
+    fn open() -> Self {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         let running = [Serve::start(&data), Serve::start(&data)];
@@ -137,7 +137,7 @@ impl Doors {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_at_one_it_is_closed_at_the_other_on_the_next_request() {
-    let doors = Doors::open().await;
+    let doors = Doors::open();
     let ada = doors.sign_in("ada").await.access;
     let mut asked = 0;
     for (round, at) in [&doors.one, &doors.other].into_iter().enumerate() {
@@ -173,7 +173,7 @@ async fn deleted_at_one_it_is_closed_at_the_other_on_the_next_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_that_began_after_the_deletion_passes() {
-    let doors = Arc::new(Doors::open().await);
+    let doors = Arc::new(Doors::open());
     let ada = doors.sign_in("ada").await.access;
     let token = doors.mint(&ada, "console", json!({})).await;
     let (gone, passed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -211,7 +211,7 @@ async fn no_request_that_began_after_the_deletion_passes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_ends_with_the_account_that_minted_it() {
-    let doors = Doors::open().await;
+    let doors = Doors::open();
     let ada = doors.sign_in("ada").await.access;
     let root = doors.one.admin(&doors.data).await.access;
     let token = doors.mint(&ada, "console", json!({})).await;
@@ -237,7 +237,7 @@ async fn it_ends_with_the_account_that_minted_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchanged_token_ends_with_the_permission_and_with_the_session() {
-    let doors = Doors::open().await;
+    let doors = Doors::open();
     let bob = doors.sign_in("bob").await;
     let site = format!("http://{SITE}/*");
     let form = [
@@ -266,7 +266,7 @@ async fn an_exchanged_token_ends_with_the_permission_and_with_the_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_links_cookie_is_closed_by_deletion() {
-    let doors = Doors::open().await;
+    let doors = Doors::open();
     let ada = doors.sign_in("ada").await.access;
     let mut asked = 0;
     for one_time in [true, false] {
@@ -294,7 +294,7 @@ async fn a_links_cookie_is_closed_by_deletion() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_signing_key_closes_nothing() {
-    let doors = Doors::open().await;
+    let doors = Doors::open();
     let ada = doors.sign_in("ada").await.access;
     let token = doors.mint(&ada, "console", json!({})).await;
     doors.operator(&["key", "rotate"]);
