@@ -173,7 +173,7 @@ async fn a_link_that_leads_to_the_wrong_place_is_not_used_up() {
 }
 
 /// Another service on the state of a running program, to mint there.
-async fn beside(data: &std::path::Path, url: &str) -> Arc<Service> {
+fn beside(data: &std::path::Path, url: &str) -> Arc<Service> {
     use gatemint::{clock::SystemClock, entropy::SystemEntropy, vault::FileVault};
     let store = Arc::new(SqliteStore::open(&data.join("gatemint.db")).unwrap());
     let vault = Arc::new(FileVault::open(&data.join("vault")).unwrap());
@@ -189,7 +189,7 @@ async fn over_two_processes_one_wins_too() {
     let processes = [Serve::start_with(&data, &settings), Serve::start_with(&data, &settings)];
     let issuer = processes[0].url.clone();
     let access = Asking::at(&issuer).admin(&data).await.access;
-    let service = beside(&data, &issuer).await;
+    let service = beside(&data, &issuer);
     let shown = crate::links::mint_at(&service, &access, once("once")).await.unwrap();
     let link = shown.token.unwrap().expose().clone();
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
