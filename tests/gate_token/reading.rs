@@ -38,8 +38,8 @@ impl Everybody {
 
 #[tokio::test]
 async fn a_list_is_read_page_by_page_and_nothing_twice() {
-    let all = Everybody::new().await;
     const COUNT: usize = 120;
+    let all = Everybody::new().await;
     let mut made = Vec::new();
     for n in 0..COUNT {
         let name = format!("vm-{n:03}");

@@ -117,8 +117,11 @@ pub(crate) fn credentials(rounds: u32) -> Seen {
         b"\xc3\xa9",
         b"\0",
         b"other=1",
+        b"dat=t3;",
+        b"dat=t4; ",
+        b"kg-jwt-session-code=t5;",
     ]);
-    let cookie = vec(prop_oneof![4 => piece.prop_map(<[u8]>::to_vec), 1 => vec(any::<u8>(), 0..6)], 0..24)
+    let cookie = vec(prop_oneof![4 => piece.prop_map(<[u8]>::to_vec), 1 => vec(any::<u8>(), 0..6)], 0..40)
         .prop_map(|pieces| pieces.concat());
     let scheme = select(vec!["Bearer ", "bearer ", "BEARER  ", "Bearer", "Bearer\t", "Basic ", "", "Bearers "]);
     let value = prop_oneof![3 => "[A-Za-z0-9._~+/=-]{0,20}".prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..12)];

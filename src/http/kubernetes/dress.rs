@@ -39,10 +39,10 @@ impl Failure {
     /// A field's value is not allowed. `cause` is the kind of mistake, as Kubernetes names it.
     pub(super) fn invalid(kind: &Kind, name: &str, field: &str, cause: &str, text: &str) -> Self {
         let name = shown(name);
-        let qualified = kind.qualified(kind.kind);
+        let qualified = kind.qualified(kind.name);
         let message = format!("{qualified} {name:?} is invalid: {field}: {text}");
         let failure = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
-        failure.on(kind.group, kind.kind, name).because(field, cause, text)
+        failure.on(kind.group, kind.name, name).because(field, cause, text)
     }
 
     fn on(mut self, group: &str, kind: &str, name: &str) -> Self {

@@ -33,7 +33,7 @@ pub(super) struct Wanted {
 /// may hold (annotations, a status) is passed over, except for fields of `spec` that nobody knows.
 pub(super) fn read(body: &Fields<'_>, namespace: &str) -> Result<Wanted, Wrong> {
     expect(body, "apiVersion", &GATE_TOKEN.api_version(), "must be kubegateway.kubevirt.io/v1beta1")?;
-    expect(body, "kind", GATE_TOKEN.kind, "must be GateToken")?;
+    expect(body, "kind", GATE_TOKEN.name, "must be GateToken")?;
     let metadata = body.object("metadata")?;
     expect(&metadata, "namespace", namespace, "must be the namespace of the path")?;
     let spec = body.object("spec")?;

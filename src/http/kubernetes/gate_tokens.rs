@@ -138,16 +138,15 @@ async fn page(
     let wanted = |token: &GateToken| selector.is_in(namespace) && selector.selects(token.name.as_str(), &token.labels);
     let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
     loop {
-        let (found, next) = match &selector.name {
-            Some(name) => match mint::get(&app.service, now, caller, namespace, name).await {
+        let (found, next) = if let Some(name) = &selector.name {
+            match mint::get(&app.service, now, caller, namespace, name).await {
                 Ok(shown) => (Some(shown).filter(|shown| wanted(&shown.row.record)).into_iter().collect(), None),
                 Err(refusal) if refusal.kind == RefusalKind::Absent => (Vec::new(), None),
                 Err(refusal) => return Err(refusal),
-            },
-            None => {
-                let limit = BATCH.min(options.limit - rows.len());
-                mint::list(&app.service, now, caller, namespace, after.as_deref(), limit, wanted).await?
             }
+        } else {
+            let limit = BATCH.min(options.limit - rows.len());
+            mint::list(&app.service, now, caller, namespace, after.as_deref(), limit, wanted).await?
         };
         let mut read = found.into_iter().peekable();
         while let Some(shown) = read.next() {

@@ -13,7 +13,7 @@ pub(super) struct Kind {
     pub(super) group: &'static str,
     version: &'static str,
     /// As an object names it.
-    pub(super) kind: &'static str,
+    pub(super) name: &'static str,
     /// As a path names it.
     pub(super) plural: &'static str,
     singular: &'static str,
@@ -24,7 +24,7 @@ pub(super) struct Kind {
 pub(super) const GATE_TOKEN: Kind = Kind {
     group: GROUP,
     version: VERSION,
-    kind: "GateToken",
+    name: "GateToken",
     plural: "gatetokens",
     singular: "gatetoken",
     verbs: &["create", "delete", "get", "list"],
@@ -34,7 +34,7 @@ pub(super) const GATE_TOKEN: Kind = Kind {
 pub(super) const GATE_SERVER: Kind = Kind {
     group: GROUP,
     version: VERSION,
-    kind: "GateServer",
+    name: "GateServer",
     plural: "gateservers",
     singular: "gateserver",
     verbs: &["get", "list"],
@@ -42,7 +42,7 @@ pub(super) const GATE_SERVER: Kind = Kind {
 
 /// Secrets, by name alone.
 pub(super) const SECRET: Kind =
-    Kind { group: "", version: "v1", kind: "Secret", plural: "secrets", singular: "secret", verbs: &["get", "list"] };
+    Kind { group: "", version: "v1", name: "Secret", plural: "secrets", singular: "secret", verbs: &["get", "list"] };
 
 impl Kind {
     /// `apiVersion` of its objects.
@@ -57,21 +57,23 @@ impl Kind {
 
     /// An object of this kind.
     pub(super) fn object(&self, metadata: Value) -> Value {
-        json!({ "apiVersion": self.api_version(), "kind": self.kind, "metadata": metadata })
+        let mut object = json!({ "apiVersion": self.api_version(), "kind": self.name });
+        object["metadata"] = metadata;
+        object
     }
 
     /// A list of its objects; `next` is where the next page begins.
     pub(super) fn list(&self, items: Vec<Value>, next: Option<String>) -> Value {
-        json!({
-            "apiVersion": self.api_version(), "kind": format!("{}List", self.kind), "metadata": list_metadata(next),
-            "items": items
-        })
+        let mut list = json!({ "apiVersion": self.api_version(), "kind": format!("{}List", self.name) });
+        list["metadata"] = list_metadata(next);
+        list["items"] = items.into();
+        list
     }
 
     /// What discovery says of it.
     pub(super) fn described(&self) -> Value {
         json!({
-            "name": self.plural, "singularName": self.singular, "namespaced": true, "kind": self.kind, "verbs": self.verbs
+            "name": self.plural, "singularName": self.singular, "namespaced": true, "kind": self.name, "verbs": self.verbs
         })
     }
 }

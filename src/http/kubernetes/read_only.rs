@@ -2,6 +2,8 @@
 //!
 //! They say nothing that is not public, so every account may read them, in every namespace.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::{Request, State},
@@ -82,7 +84,7 @@ impl Given {
             let selector = &options.selector;
             // They are few: there is no second page, and whoever asks for it has got all of them.
             let wanted =
-                options.after.is_none() && selector.is_in(namespace) && selector.selects(&name, &Default::default());
+                options.after.is_none() && selector.is_in(namespace) && selector.selects(&name, &BTreeMap::default());
             wanted.then_some(row)
         };
         let rows: Vec<Row> = self.rows.into_iter().filter_map(selected).collect();
