@@ -189,7 +189,7 @@ async fn what_does_not_stand_is_nobodys() {
 async fn a_token_for_another_audience_and_a_clients_own_open_no_site() {
     let test = with_site().await;
     let client = |audiences: &[&str]| NewClient {
-        grants: Some(vec![GrantType::Password, GrantType::ClientCredentials]),
+        grants: Some(vec![GrantType::Password, GrantType::ClientCredentials, GrantType::TokenExchange]),
         audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
         ..NewClient::default()
     };
@@ -210,6 +210,18 @@ async fn a_token_for_another_audience_and_a_clients_own_open_no_site() {
         ];
         let hers = test.form("/oauth2/token", &hers).await.tokens();
         assert_eq!(at_site(&test, &hers.access).await.is_ok(), passes, "{id}");
+        // Nor does an exchange make of it what it is not.
+        let exchange = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token", &hers.access),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            ("requested_token_type", "urn:gatemint:params:oauth:token-type:gate"),
+            ("resource", &format!("https://{SITE}/*")),
+            ("client_id", id),
+            ("client_secret", &secret),
+        ];
+        let exchanged = test.form("/oauth2/token", &exchange).await;
+        assert_eq!(exchanged.status == StatusCode::OK, passes, "{id}: {}", exchanged.text);
         // A guard may ask for another audience.
         let tokens = vec![Secret::new(hers.access.clone())];
         let asked = Asked { target: &target("GET", SITE, "/"), audience: reports };
@@ -319,6 +331,16 @@ async fn an_exchanged_token_opens_what_its_account_may_now_and_ends_with_the_ses
     assert!(at_site(&test, &token).await.is_ok());
     test.form("/oauth2/revoke", &[("token", &ada.refresh)]).await;
     assert_eq!(at_site(&test, &token).await, NOBODY, "its session ended");
+    // One that is dead takes nothing away from one that stands, in whatever order they come.
+    let (first, second) = (test.sign_in("ada").await, test.sign_in("ada").await);
+    let dead = exchange(&first.access, &[&url]).await.tokens().access;
+    let stands = exchange(&second.access, &[&url]).await.tokens().access;
+    test.form("/oauth2/revoke", &[("token", &first.refresh)]).await;
+    let at = target("GET", SITE, "/");
+    for tokens in [&[&dead as &str, &stands][..], &[&stands, &dead], &[&dead, &dead, &stands]] {
+        assert!(judged(&test, &at, tokens).await.is_ok());
+    }
+    assert_eq!(judged(&test, &at, &[&dead, &dead, &dead, &dead]).await, NOBODY);
     // A token that was narrowed to less than its account's roles does not get them back.
     let form = |scope| [("grant_type", "password"), ("username", "root"), ("password", PASSWORD), ("scope", scope)];
     for (scope, may) in [("profile", false), ("profile roles", true)] {

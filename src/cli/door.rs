@@ -140,7 +140,7 @@ impl Access {
             query.extend(after.map(|cursor| ("cursor", cursor)));
             let page: Page<T> = self.ask_at(Method::GET, &path, &query, None).await?;
             seen += page.items.len();
-            ends(page.next_cursor.is_some(), page.items.len(), seen)?;
+            ends(after, page.next_cursor.as_deref(), seen)?;
             Ok::<_, CliError>((page.items, page.next_cursor))
         })
         .await
@@ -154,16 +154,17 @@ impl Access {
             let list: List<T> = self.ask_at(Method::GET, path, &query, None).await?;
             seen += list.items.len();
             let next = list.metadata.next.filter(|next| !next.is_empty());
-            ends(next.is_some(), list.items.len(), seen)?;
+            ends(after, next.as_deref(), seen)?;
             Ok::<_, CliError>((list.items, next))
         })
         .await
     }
 }
 
-/// Refuses a list without end.
-fn ends(has_more: bool, items: usize, seen: usize) -> Result<(), CliError> {
-    if has_more && (items == 0 || seen > MOST) {
+/// Refuses a list without end: of more than anybody has, or whose next page is the same. A page may be empty, where what
+/// was on it is over.
+fn ends(after: Option<&str>, next: Option<&str>, seen: usize) -> Result<(), CliError> {
+    if next.is_some() && (next == after || seen > MOST) {
         return Err(CliError::Failed(format!("the list does not end: {seen} items, and more to come")));
     }
     Ok(())

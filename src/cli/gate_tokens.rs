@@ -348,8 +348,7 @@ async fn stored(service: &Service, namespace: &Name) -> Result<Vec<Row<Record>>,
 }
 
 async fn stored_one(service: &Service, namespace: &Name, name: &str) -> Result<Row<Record>, CliError> {
-    let found = stored(service, namespace).await?.into_iter().find(|row| row.record.name.as_str() == name);
-    Ok(found.ok_or_else(|| Refusal::absent("there is no gate token of that name"))?)
+    Ok(mint::find(service, service.now(), namespace, name).await?)
 }
 
 impl Door {

@@ -7,6 +7,7 @@ mod body;
 mod described;
 mod docs;
 pub mod forward_auth;
+mod json;
 mod kube_gateway;
 mod kubernetes;
 mod listening;

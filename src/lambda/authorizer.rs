@@ -55,7 +55,7 @@ fn context(passer: &Passer) -> Map<String, Value> {
     passer.told().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// Answers one authorizer event. Whatever is not an access token that stands, for this issuer, does not pass.
+/// Answers one authorizer event. Whatever does not stand, or does not open this, does not pass.
 ///
 /// # Errors
 /// `Unauthorized`, which API Gateway makes a 401; `Unavailable`: it could not be judged.
@@ -161,6 +161,8 @@ fn tokens(event: &Value) -> Result<Vec<Secret<String>>, Refusal> {
     match &event["cookies"] {
         Value::Null => {}
         Value::Array(list) => {
+            // The list has all of them, also where the header is there besides.
+            cookies.clear();
             for cookie in list {
                 cookies.push(cookie.as_str().ok_or_else(|| malformed("a cookie is no string"))?.as_bytes());
             }
@@ -202,6 +204,8 @@ mod tests {
         assert_eq!(found(&json!({ "cookies": cookies })), two);
         let bearer = json!({ "authorization": "Bearer a.b.c" });
         assert_eq!(found(&json!({ "headers": bearer, "cookies": cookies })), Some(vec!["a.b.c".to_owned()]));
+        let both = json!({ "headers": { "cookie": "dat=p.q.r" }, "cookies": ["dat=x.y.z"] });
+        assert_eq!(found(&both), Some(vec!["x.y.z".to_owned()]), "none counts twice");
         let nine: Vec<String> = (0..9).map(|n| format!("dat=x.y.{n}")).collect();
         assert_eq!(found(&json!({ "cookies": nine })), None);
         assert_eq!(found(&json!({ "cookies": [1] })), None);

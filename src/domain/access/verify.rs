@@ -238,16 +238,16 @@ impl Candidate {
             }
             Self::Open(standing) => {
                 if let Some(session) = standing.by_session() {
-                    let stands =
-                        session.stands([rows.next().flatten(), rows.next().flatten()], &standing.account, now)?;
-                    if !stands {
-                        return Ok(Err(closed_gate(Closed::Revoked)));
-                    }
+                    // All of this one's rows are taken before any is judged: the next candidate's follow.
+                    let of_session = [rows.next().flatten(), rows.next().flatten()];
                     let Mapping::To(resource) = mapping else {
                         return Ok(Err(Refusal::forbidden("no site maps this host to one resource")));
                     };
                     let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
                     let account = &standing.account;
+                    if !session.stands(of_session, account, now)? {
+                        return Ok(Err(closed_gate(Closed::Revoked)));
+                    }
                     if !allows(account, session.as_admin(), resource, permission.as_ref(), wanted(asked)) {
                         return Ok(Err(not_granted(resource, asked)));
                     }

@@ -153,6 +153,7 @@ impl BySession {
         let client = Client::of_row(self.exchange.client.as_str(), decode(client)?);
         Ok(session.is_some_and(|row| {
             !row.record.is_over(now)
+                && row.record.id == self.exchange.session
                 && row.record.client == self.exchange.client
                 && row.record.is_upheld_by(Some(account), client.as_ref())
         }))

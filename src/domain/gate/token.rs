@@ -142,6 +142,15 @@ impl GateToken {
         now >= self.exp
     }
 
+    /// How long it is good, in Go's syntax: as its request said, else what came of it.
+    pub fn duration_text(&self) -> String {
+        match (&self.duration, self.exp.since(self.nbf).as_secs()) {
+            (Some(said), _) => said.clone(),
+            (None, 3600) => "1h".to_owned(),
+            (None, seconds) => format!("{seconds}s"),
+        }
+    }
+
     /// The kind of what its reader is given: the link, if it is one that is exchanged once.
     pub fn kind(&self) -> Kind {
         if self.one_time { Kind::Link } else { Kind::Gate }

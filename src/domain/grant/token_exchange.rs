@@ -31,7 +31,9 @@ pub(super) async fn prepare(
     subject_token: &Secret<String>,
     resource: &[String],
 ) -> Result<Prepared, GrantRefusal> {
-    let token = Presented::judge(service, now, subject_token).await?.ok_or_else(not_standing)?;
+    let token = Presented::judge(service, now, subject_token).await?;
+    // Whom a token was shown that is for somebody else's service must not get more with it than that.
+    let token = token.filter(|token| token.claims.aud.contains(&service.policy.issuer)).ok_or_else(not_standing)?;
     let urls = Patterns::parse(resource).map_err(target)?;
     if !urls.as_slice().iter().all(mint::may_be_exchanged) {
         return Err(target_text("Each resource must be an absolute URL, with '*' right after the host's '/' only"));

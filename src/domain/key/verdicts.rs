@@ -36,11 +36,7 @@ impl Verdicts {
             return Ok(());
         }
         check()?;
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.young.insert(digest);
-        if kept.young.len() >= KEPT {
-            kept.old = mem::take(&mut kept.young);
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keep(digest);
         Ok(())
     }
 
@@ -48,9 +44,19 @@ impl Verdicts {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What is in use moves on, so that only what nobody shows any more is forgotten.
         if kept.old.remove(digest) {
-            kept.young.insert(*digest);
+            kept.keep(*digest);
+            return true;
         }
         kept.young.contains(digest)
+    }
+}
+
+impl Generations {
+    fn keep(&mut self, digest: Digest) {
+        self.young.insert(digest);
+        if self.young.len() >= KEPT {
+            self.old = mem::take(&mut self.young);
+        }
     }
 }
 
@@ -90,8 +96,10 @@ mod tests {
         for n in 0..5 * KEPT {
             good(&format!("{n}")).unwrap();
             good("mine").unwrap();
+            // As many as are kept, each in use all the time.
+            good(&format!("hot {}", n % KEPT)).unwrap();
             let kept = verdicts.0.lock().unwrap();
-            assert!(kept.young.len() + kept.old.len() <= 2 * KEPT);
+            assert!(kept.young.len() < KEPT && kept.old.len() <= KEPT);
             drop(kept);
         }
         assert_eq!(verdicts.once("mine", || Err(())), Ok(()));

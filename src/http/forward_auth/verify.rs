@@ -8,7 +8,7 @@ use axum::{
     routing::any,
 };
 
-use super::{Asked, PATH, Refused, parse};
+use super::{Asked, Credential, PATH, Refused, parse};
 use crate::{
     domain::{Refusal, RefusalKind, access},
     http::App,
@@ -26,6 +26,7 @@ pub(in crate::http) fn routes() -> Router<App> {
 
 async fn verify(State(app): State<App>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let asked = parse(&method, &uri, &headers, app.forward_headers);
+    let shows_nothing = asked.as_ref().is_ok_and(|asked| matches!(asked.credential, Credential::None));
     let answer = judge(&app, asked).await;
     metric::authorized(match &answer {
         Ok(_) => "allowed",
@@ -37,7 +38,7 @@ async fn verify(State(app): State<App>, method: Method, uri: Uri, headers: Heade
     });
     match answer {
         Ok(headers) => (StatusCode::OK, headers).into_response(),
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => refused(&refusal, shows_nothing),
     }
 }
 
@@ -56,7 +57,7 @@ async fn judge(app: &App, asked: Result<Asked, Refused>) -> Result<HeaderMap, Re
     Ok(headers)
 }
 
-fn refused(refusal: &Refusal) -> Response {
+fn refused(refusal: &Refusal, shows_nothing: bool) -> Response {
     let status = match refusal.kind {
         RefusalKind::Unauthenticated => StatusCode::UNAUTHORIZED,
         RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -75,8 +76,13 @@ fn refused(refusal: &Refusal) -> Response {
     let mut response = (status, format!("{}\n", refusal.text)).into_response();
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
-        // RFC 6750 §3
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="gatemint""#));
+        // RFC 6750 §3.1: no error code for a request without a token.
+        let challenge = HeaderValue::from_static(if shows_nothing {
+            r#"Bearer realm="gatemint""#
+        } else {
+            r#"Bearer realm="gatemint", error="invalid_token""#
+        });
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -35,9 +35,6 @@ const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'?');
 
-/// What a path may not hold as it is (RFC 3986 §3.3, and `;`).
-const NOT_IN_PATH: &AsciiSet = &NOT_IN_QUERY.add(b'?').add(b';');
-
 /// Why a link's `then` is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadPlace {
@@ -64,7 +61,7 @@ pub(super) fn of(said: &Said, token: &GateToken, policy: &Policy) -> Result<Opti
         return followed(then, token, policy).map(Some);
     }
     let first = token.urls.as_slice().iter().filter(|pattern| pattern.origin().is_none()).find_map(Pattern::exact_path);
-    Ok(first.filter(|path| opens(token, path, policy)).map(encoded))
+    Ok(first.filter(|path| opens(token, path, policy)).map(Path::encoded))
 }
 
 fn followed(then: &str, token: &GateToken, policy: &Policy) -> Result<String, BadPlace> {
@@ -76,7 +73,7 @@ fn followed(then: &str, token: &GateToken, policy: &Policy) -> Result<String, Ba
     if !opens(token, &path, policy) {
         return Err(BadPlace::NotCovered);
     }
-    let mut place = encoded(&path);
+    let mut place = path.encoded();
     if let Some(query) = query {
         place.push('?');
         place.push_str(&encoded_query(query).ok_or(BadPlace::NotAPath)?);
@@ -90,10 +87,6 @@ fn opens(token: &GateToken, path: &Path, policy: &Policy) -> bool {
     let Ok((Origin { scheme, host }, _)) = Origin::of_url(&policy.issuer) else { return false };
     let target = Target { method, scheme: Some(scheme), host, path: path.clone() };
     token.verbs.covers(&target.method) && token.urls.covers(&target)
-}
-
-fn encoded(path: &Path) -> String {
-    utf8_percent_encode(path.as_str(), NOT_IN_PATH).to_string()
 }
 
 /// A query with its escapes as they are; what may not stand there is escaped. None for a `%` that begins no escape.

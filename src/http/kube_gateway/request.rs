@@ -64,13 +64,12 @@ pub(super) async fn mint(State(app): State<App>, request: Request) -> Result<Jso
     let asked = Asked::parse(&body)?;
     let drawn = u64::from_be_bytes(service.entropy.bytes());
     let id = asked.id.unwrap_or_default();
-    let duration = asked.duration.unwrap_or_else(|| "1h".to_owned());
     let mut new = NewGateToken {
         name: format!("request-{drawn:016x}"),
         urls: asked.urls.unwrap_or_default(),
         verbs: asked.verbs,
         from: asked.from,
-        duration: Some(duration.clone()),
+        duration: asked.duration,
         ..NewGateToken::default()
     };
     if !id.is_empty() {
@@ -84,7 +83,7 @@ pub(super) async fn mint(State(app): State<App>, request: Request) -> Result<Jso
         id,
         from: record.nbf.rfc3339(),
         verbs: record.verbs.as_slice().to_vec(),
-        duration,
+        duration: record.duration_text(),
         urls: record.urls.as_slice().iter().map(|pattern| pattern.as_str().to_owned()).collect(),
         nbf: record.nbf,
         exp: record.exp,

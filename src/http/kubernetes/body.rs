@@ -7,7 +7,10 @@ use axum::{
 use serde_json::{Map, Value};
 
 use super::dress::Failure;
-use crate::http::body::{BadBody, is_media_type, read};
+use crate::http::{
+    body::{BadBody, is_media_type, read},
+    json::Unrepeated,
+};
 
 /// Reads a body; none if it is empty.
 pub(super) async fn object(request: Request) -> Result<Option<Map<String, Value>>, Failure> {
@@ -31,12 +34,14 @@ pub(super) async fn object(request: Request) -> Result<Option<Map<String, Value>
         ));
     }
     match serde_json::from_slice(&body) {
-        Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(Value::Null) => Ok(None),
-        Ok(_) => Err(Failure::bad_request("the body must be a JSON object")),
+        Ok(Unrepeated(Value::Object(object))) => Ok(Some(object)),
+        Ok(Unrepeated(Value::Null)) => Ok(None),
+        Ok(Unrepeated(_)) => Err(Failure::bad_request("the body must be a JSON object")),
         Err(error) => {
             let place = format!("line {} column {}", error.line(), error.column());
-            Err(Failure::bad_request(format!("the body is not JSON ({place})")))
+            // What somebody meant to limit a token by must not get lost.
+            let what = if error.is_data() { "the body has a field twice" } else { "the body is not JSON" };
+            Err(Failure::bad_request(format!("{what} ({place})")))
         }
     }
 }

@@ -142,7 +142,7 @@ pub(crate) fn render(shown: &Shown, now: Timestamp) -> Value {
         }],
         "data": {
             "from": token.from.clone().unwrap_or_else(|| token.nbf.rfc3339()), "until": token.exp.rfc3339(),
-            "duration": token.duration.clone().unwrap_or_else(|| usual(token)), "nbf": token.nbf.0, "exp": token.exp.0,
+            "duration": token.duration.clone().unwrap_or_else(|| token.duration_text()), "nbf": token.nbf.0, "exp": token.exp.0,
             "verbs": verbs, "urls": urls
         }
     });
@@ -153,14 +153,6 @@ pub(crate) fn render(shown: &Shown, now: Timestamp) -> Value {
     object["spec"] = spec;
     object["status"] = status;
     object
-}
-
-/// The duration of a token whose request said none: an hour, unless its session ends before.
-fn usual(token: &GateToken) -> String {
-    match token.exp.since(token.nbf).as_secs() {
-        3600 => "1h".to_owned(),
-        seconds => format!("{seconds}s"),
-    }
 }
 
 /// The columns of a table of GateTokens.
