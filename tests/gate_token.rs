@@ -290,22 +290,19 @@ async fn who_may_do_what() {
         assert_eq!(listed.status.as_u16(), lists, "{who}: {}", listed.text);
         let read = all.get(&at("there"), access).await;
         assert_eq!(read.status.as_u16(), lists, "{who}: {}", read.text);
-        match reads {
-            Some(with_token) => {
-                let items = listed.json["items"].as_array().unwrap();
-                assert!(items.iter().any(|item| item["metadata"]["name"] == "there"));
-                for object in items.iter().chain([&read.json]) {
-                    assert_eq!(object["status"]["token"].is_string(), with_token, "{who}: {object}");
-                    assert_eq!(object["status"]["phase"], "Ready");
-                }
+        if let Some(with_token) = reads {
+            let items = listed.json["items"].as_array().unwrap();
+            assert!(items.iter().any(|item| item["metadata"]["name"] == "there"));
+            for object in items.iter().chain([&read.json]) {
+                assert_eq!(object["status"]["token"].is_string(), with_token, "{who}: {object}");
+                assert_eq!(object["status"]["phase"], "Ready");
             }
+        } else {
             // What is not there is told to nobody who may not look.
-            None => {
-                let absent = all.get(&at("not-there"), access).await;
-                assert_eq!(absent.status, read.status, "{who}");
-                let text = |answer: &Answer| answer.text.replace("not-there", "there");
-                assert_eq!(text(&absent), text(&read), "{who}");
-            }
+            let absent = all.get(&at("not-there"), access).await;
+            assert_eq!(absent.status, read.status, "{who}");
+            let text = |answer: &Answer| answer.text.replace("not-there", "there");
+            assert_eq!(text(&absent), text(&read), "{who}");
         }
         let ended = all.delete("there", access).await;
         assert_eq!(ended.status.as_u16(), ends, "{who}: {}", ended.text);

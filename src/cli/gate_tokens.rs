@@ -13,7 +13,7 @@ use super::{
 use crate::{
     client::ClientError,
     domain::{
-        Refusal, Secret, Service,
+        Secret, Service,
         gate::{
             GateToken as Record,
             mint::{self, Shown},

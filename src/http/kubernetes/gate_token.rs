@@ -142,7 +142,7 @@ pub(crate) fn render(shown: &Shown, now: Timestamp) -> Value {
         }],
         "data": {
             "from": token.from.clone().unwrap_or_else(|| token.nbf.rfc3339()), "until": token.exp.rfc3339(),
-            "duration": token.duration.clone().unwrap_or_else(|| token.duration_text()), "nbf": token.nbf.0, "exp": token.exp.0,
+            "duration": token.duration_text(), "nbf": token.nbf.0, "exp": token.exp.0,
             "verbs": verbs, "urls": urls
         }
     });
