@@ -84,12 +84,12 @@ pub(super) struct Spec {
     pub(super) urls: Vec<String>,
     /// A method, e.g. post; may be given again [default: get]
     #[arg(long = "verb", value_name = "METHOD")]
-    verbs: Vec<String>,
+    pub(super) verbs: Vec<String>,
     /// From when on, e.g. 2026-11-22T10:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// How long, e.g. 30m or 8h [default: 1h]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     duration: Option<String>,
     /// A link that works once: what is printed is good for a link alone
     #[arg(long)]

@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     client::WebUrl,
-    domain::gate::{Path as GatePath, Pattern},
+    domain::{
+        gate::{Path as GatePath, Pattern},
+        ids::Name,
+    },
     settings::Settings,
 };
 
@@ -90,6 +93,19 @@ impl Link {
             spec.urls = vec![format!(
                 "/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{name}/vnc"
             )];
+        }
+        for (flag, value) in [("--name", &self.vm), ("--namespace", &self.vm_namespace)] {
+            if value.as_deref().is_some_and(|value| Name::parse(value, "name").is_err()) {
+                return Err(CliError::Usage(format!(
+                    "{flag} must be a name of a-z, 0-9, '-' and '.', up to 63: the link would lead nowhere"
+                )));
+            }
+        }
+        let leads = self.then.is_some() || self.vm.is_some();
+        if leads && !spec.verbs.is_empty() && !spec.verbs.iter().any(|verb| verb.eq_ignore_ascii_case("get")) {
+            return Err(CliError::Usage(
+                "a browser follows a link with GET: leave --verb out, or add --verb get".into(),
+            ));
         }
         if let Some(then) = &self.then {
             leads_somewhere(then, &spec.urls)?;

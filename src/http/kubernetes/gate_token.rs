@@ -34,6 +34,8 @@ pub(super) struct Wanted {
 pub(super) fn read(body: &Fields<'_>, namespace: &str) -> Result<Wanted, Wrong> {
     expect(body, "apiVersion", &GATE_TOKEN.api_version(), "must be kubegateway.kubevirt.io/v1beta1")?;
     expect(body, "kind", GATE_TOKEN.name, "must be GateToken")?;
+    // A field of the spec that got one level up must not get lost.
+    body.only(&["apiVersion", "kind", "metadata", "spec", "status"])?;
     let metadata = body.object("metadata")?;
     expect(&metadata, "namespace", namespace, "must be the namespace of the path")?;
     let spec = body.object("spec")?;

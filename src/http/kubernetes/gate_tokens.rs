@@ -34,6 +34,9 @@ use crate::{
 /// How many are read at a time: one batch of reads.
 const BATCH: usize = 99;
 
+/// The most that are read for one request, in batches.
+const MOST_BATCHES: usize = 20;
+
 /// How long a list gets, in bytes, before it ends early: an answer of a Lambda function ends at 6 MB.
 const LONGEST_LIST: usize = 4 * 1024 * 1024;
 
@@ -135,9 +138,12 @@ async fn page(
     options: &ListOptions,
 ) -> Result<(Vec<Row>, Option<String>), Refusal> {
     let selector = &options.selector;
-    let wanted = |token: &GateToken| selector.is_in(namespace) && selector.selects(token.name.as_str(), &token.labels);
+    let wanted = |token: &GateToken| selector.selects(token.name.as_str(), &token.labels);
     let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
-    loop {
+    if !selector.is_in(namespace) {
+        return Ok((rows, None));
+    }
+    for _ in 0..MOST_BATCHES {
         let (found, next) = if let Some(name) = &selector.name {
             match mint::get(&app.service, now, caller, namespace, name).await {
                 Ok(shown) => (Some(shown).filter(|shown| wanted(&shown.row.record)).into_iter().collect(), None),
@@ -145,7 +151,8 @@ async fn page(
                 Err(refusal) => return Err(refusal),
             }
         } else {
-            let limit = BATCH.min(options.limit - rows.len());
+            // With a selector most of a batch may be unwanted.
+            let limit = if selector.is_empty() { BATCH.min(options.limit - rows.len()) } else { BATCH };
             mint::list(&app.service, now, caller, namespace, after.as_deref(), limit, wanted).await?
         };
         let mut read = found.into_iter().peekable();
@@ -153,7 +160,8 @@ async fn page(
             let row = gate_token::row(&shown, now);
             length += row.object.to_string().len();
             rows.push(row);
-            if length > LONGEST_LIST && (next.is_some() || read.peek().is_some()) {
+            let is_full = length > LONGEST_LIST || rows.len() >= options.limit;
+            if is_full && (next.is_some() || read.peek().is_some()) {
                 return Ok((rows, Some(shown.row.record.name.to_string())));
             }
         }
@@ -162,6 +170,8 @@ async fn page(
         }
         after = next;
     }
+    // Whoever wants more asks again: one request has an end, also where few of very many are wanted.
+    Ok((rows, after))
 }
 
 /// `GET …/gatetokens/{name}`

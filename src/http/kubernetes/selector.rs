@@ -56,6 +56,11 @@ impl Selector {
         Ok(selector)
     }
 
+    /// Whether everything is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether anything of a namespace can be wanted.
     pub(super) fn is_in(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
