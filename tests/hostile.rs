@@ -2,6 +2,8 @@
 
 // Forms of the token endpoints: each refusal of RFC 6749 §5.2 in its place.
 mod forms;
+// The door for proxies: paths, hosts, headers, cookies and tokens of every wrong kind.
+mod gates;
 // Random requests to every route.
 mod fuzz;
 // Our own resources: names, roles, e-mail addresses and JSON of every wrong shape.
