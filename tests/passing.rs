@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use gatemint::domain::{
-    RefusalKind, Secret,
-    access::{
-        self, Action, Asked, Passer, Resource, permission,
-        site::{self, NewSite},
-        verify,
+use gatemint::{
+    domain::{
+        Policy, RefusalKind, Secret,
+        access::{
+            self, Action, Asked, Passer, Resource, permission,
+            site::{self, NewSite},
+            verify,
+        },
+        client::{GrantType, manage::NewClient},
+        gate::{
+            Host, Path, Scheme, Target,
+            mint::{self, NewGateToken},
+        },
     },
-    client::{GrantType, manage::NewClient},
-    gate::{
-        Host, Path, Scheme, Target,
-        mint::{self, NewGateToken},
-    },
+    http::Options,
 };
 use serde_json::json;
 
@@ -27,13 +30,17 @@ const RESOURCE: &str = "job://default/bob/train";
 /// A service with one site, on which hosts are jobs.
 async fn with_site() -> TestService {
     let test = TestService::new().await.user("ada", &["analysts"]).await.user("bob", &[]).await;
+    map_jobs(&test).await;
+    test
+}
+
+async fn map_jobs(test: &TestService) {
     let new = NewSite {
         id: "jobs".into(),
         host: "{name}--{owner}.jobs.example.org".into(),
         resource: "job://{cluster}/{owner}/{name}".into(),
     };
     site::create(&test.service, test.service.now(), &new, "test").await.unwrap();
-    test
 }
 
 async fn grant(test: &TestService, user: &str, resource: &str, action: Action) {
@@ -348,6 +355,23 @@ async fn an_exchanged_token_opens_what_its_account_may_now_and_ends_with_the_ses
         assert_eq!(exchange(&root.access, &[&url]).await.status == StatusCode::OK, may, "{scope}");
     }
     println!("counted: 14 exchanges and requests");
+}
+
+#[tokio::test]
+async fn what_asks_for_no_duration_gets_what_the_operator_allows() {
+    let policy = Policy { gate_max_life: Duration::from_mins(15), ..Policy::new(ISSUER) };
+    let test = TestService::with(policy, Options::default()).await.user("bob", &[]).await;
+    map_jobs(&test).await;
+    let bob = test.sign_in("bob").await.access;
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", &bob),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("requested_token_type", "urn:gatemint:params:oauth:token-type:gate"),
+        ("resource", &format!("https://{SITE}/*")),
+    ];
+    let answer = test.form("/oauth2/token", &form).await;
+    assert_eq!((answer.status, &answer.json["expires_in"]), (StatusCode::OK, &json!(900)), "{}", answer.text);
 }
 
 #[tokio::test]

@@ -203,3 +203,17 @@ async fn every_page<T, E>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_may_have_empty_pages_and_must_have_an_end() {
+        assert!(ends(None, Some("a"), 0).is_ok(), "what was on the first page is over");
+        assert!(ends(Some("a"), Some("b"), 0).is_ok());
+        assert!(ends(Some("a"), None, MOST + 1).is_ok());
+        assert!(ends(Some("a"), Some("a"), 1).is_err(), "the same page again");
+        assert!(ends(Some("a"), Some("b"), MOST + 1).is_err(), "more than anybody has");
+    }
+}

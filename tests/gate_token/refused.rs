@@ -149,6 +149,18 @@ async fn what_is_no_object_in_json_is_refused_clearly() {
         assert_status(&post("application/json", body.to_owned()).await, 400, "BadRequest", None);
         refused += 1;
     }
+    // What is said twice, or one level too high, must not get lost: it may be what the token is limited by.
+    for (twice, field) in [(r#""urls":["/a"]"#, r#""urls":["/*"]"#), (r#""one-time":true"#, r#""one-time":false"#)] {
+        let body = good.replace(r#""urls":["/a"]"#, &format!(r#""urls":["/a"],{twice},{field}"#));
+        assert_status(&post("application/json", body).await, 400, "BadRequest", None);
+        refused += 1;
+    }
+    for field in ["one-time", "duration", "verbs", "annotations"] {
+        let mut body = object("a", json!({}));
+        body[field] = json!("1m");
+        assert_status(&post("application/json", body.to_string()).await, 422, "Invalid", Some(field));
+        refused += 1;
+    }
     let large = object("a", json!({ "secret-file": "x".repeat(66_000) })).to_string();
     assert_status(&post("application/json", large).await, 413, "RequestEntityTooLarge", None);
     let made = post("application/json; charset=utf-8", good).await;
