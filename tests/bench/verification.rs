@@ -114,7 +114,7 @@ fn row(what: String, alg: Algorithm, access: &str, ours: &mut dyn FnMut() -> Dur
         what,
         floor: format!("{:.1} µs", Spread::of(passes.iter().map(|pass| pass.floor)).median),
         ours: format!("{:.1} µs", Spread::of(passes.iter().map(|pass| pass.ours)).median),
-        against: format!("+{on_top:.1} µs"),
+        against: format!("{}{on_top:.1} µs", if on_top.median < 0.0 { "" } else { "+" }),
         target: target.map_or_else(String::new, |most| format!("≤ +{most:.0} µs")),
         met: target.map(|most| on_top.median <= most),
     }
