@@ -12,6 +12,7 @@ mod kube_gateway;
 mod kubernetes;
 mod listening;
 mod oauth;
+mod refusal;
 mod routes;
 mod source_address;
 mod v1;

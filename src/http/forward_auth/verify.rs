@@ -11,7 +11,7 @@ use axum::{
 use super::{Asked, Credential, PATH, Refused, parse};
 use crate::{
     domain::{Refusal, RefusalKind, access},
-    http::App,
+    http::{App, refusal::challenge},
     metric,
 };
 
@@ -76,13 +76,7 @@ fn refused(refusal: &Refusal, shows_nothing: bool) -> Response {
     let mut response = (status, format!("{}\n", refusal.text)).into_response();
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
-        // RFC 6750 §3.1: no error code for a request without a token.
-        let challenge = HeaderValue::from_static(if shows_nothing {
-            r#"Bearer realm="gatemint""#
-        } else {
-            r#"Bearer realm="gatemint", error="invalid_token""#
-        });
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge(shows_nothing)));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

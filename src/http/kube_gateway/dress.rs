@@ -2,12 +2,15 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use crate::domain::{Refusal, RefusalKind};
+use crate::{
+    domain::{Refusal, RefusalKind},
+    http::refusal,
+};
 
 /// The original's body, in its order.
 #[derive(Serialize)]
@@ -40,35 +43,6 @@ pub(super) fn status_of(kind: RefusalKind) -> StatusCode {
     }
 }
 
-/// Writes down for the operator what the caller is not told.
-pub(super) fn log(refusal: &Refusal) {
-    if let Some(cause) = &refusal.source {
-        tracing::error!(cause = %cause, "a request could not be answered");
-    }
-}
-
-/// What goes with a refusal's status, whatever its body is.
-pub(super) fn add_headers(response: &mut Response, refusal: &Refusal) {
-    let headers = response.headers_mut();
-    match refusal.kind {
-        RefusalKind::Unavailable => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(1_u64));
-        }
-        RefusalKind::Throttled(after) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
-        }
-        RefusalKind::Unauthenticated => {
-            // RFC 6750 §3.1: no error code for a request without a token.
-            let challenge = match refusal.field {
-                Some("authorization") => r#"Bearer realm="gatemint""#,
-                _ => r#"Bearer realm="gatemint", error="invalid_token""#,
-            };
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        _ => {}
-    }
-}
-
 /// The domain's fields, in the names of this dialect's request.
 const FIELDS: [(&str, &str); 7] = [
     ("spec.urls", "URLs"),
@@ -92,7 +66,7 @@ impl From<Refusal> for Dressed {
 impl IntoResponse for Dressed {
     fn into_response(self) -> Response {
         let Self(refusal) = self;
-        log(&refusal);
+        refusal::log(&refusal);
         // Whoever does not show a token learns how from the challenge; no field of the body is at fault.
         let field = refusal.field.filter(|_| refusal.kind != RefusalKind::Unauthenticated);
         let field =
@@ -102,7 +76,7 @@ impl IntoResponse for Dressed {
             None => refusal.text.clone().into_owned(),
         };
         let mut response = refused(status_of(refusal.kind), &message);
-        add_headers(&mut response, &refusal);
+        refusal::add_headers(&mut response, &refusal);
         response
     }
 }

@@ -24,7 +24,7 @@ use crate::{
             link::{self, Opened},
         },
     },
-    http::{App, source_address::SourceAddress},
+    http::{App, refusal, source_address::SourceAddress},
 };
 
 /// The original's cookie.
@@ -172,8 +172,8 @@ impl No {
             dress::refused(status, words.message)
         };
         if let Self::Refused(refusal) = self {
-            dress::log(refusal);
-            dress::add_headers(&mut response, refusal);
+            refusal::log(refusal);
+            refusal::add_headers(&mut response, refusal);
         }
         response
     }

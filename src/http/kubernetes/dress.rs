@@ -10,7 +10,10 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
-use crate::domain::{Refusal, RefusalKind};
+use crate::{
+    domain::{Refusal, RefusalKind},
+    http::refusal::challenge,
+};
 
 /// The longest name that is repeated in a refusal.
 const LONGEST_NAME: usize = 253;
@@ -100,11 +103,7 @@ impl Failure {
             failure.details["retryAfterSeconds"] = after.into();
         }
         if refusal.kind == RefusalKind::Unauthenticated {
-            // RFC 6750 §3.1: no error code for a request without a token.
-            failure.challenge = Some(match refusal.field {
-                Some("authorization") => r#"Bearer realm="gatemint""#,
-                _ => r#"Bearer realm="gatemint", error="invalid_token""#,
-            });
+            failure.challenge = Some(challenge(refusal.field == Some("authorization")));
         } else if let Some(field) = refusal.field {
             let cause = match refusal.kind {
                 RefusalKind::Conflict => "FieldValueDuplicate",

@@ -1,13 +1,16 @@
 //! How this dialect says no: RFC 9457.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Refusal, RefusalKind};
+use crate::{
+    domain::{Refusal, RefusalKind},
+    http::refusal,
+};
 
 /// The body of a refusal (RFC 9457 §3.1).
 #[derive(Serialize, ToSchema)]
@@ -53,35 +56,23 @@ impl From<Refusal> for Dressed {
 impl IntoResponse for Dressed {
     fn into_response(self) -> Response {
         let Self(refusal) = self;
-        let (status, after) = match refusal.kind {
-            RefusalKind::Malformed => (StatusCode::BAD_REQUEST, None),
-            RefusalKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, None),
-            RefusalKind::Unauthenticated => (StatusCode::UNAUTHORIZED, None),
-            RefusalKind::Forbidden => (StatusCode::FORBIDDEN, None),
-            RefusalKind::Absent => (StatusCode::NOT_FOUND, None),
-            RefusalKind::Conflict => (StatusCode::CONFLICT, None),
-            RefusalKind::Gone => (StatusCode::GONE, None),
-            RefusalKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            RefusalKind::Throttled(after) => (StatusCode::TOO_MANY_REQUESTS, Some(after.as_secs().max(1))),
-            RefusalKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
+        let status = match refusal.kind {
+            RefusalKind::Malformed => StatusCode::BAD_REQUEST,
+            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+            RefusalKind::Absent => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Gone => StatusCode::GONE,
+            RefusalKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RefusalKind::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        if let Some(cause) = &refusal.source {
-            tracing::error!(cause = %cause, "a request could not be answered");
-        }
+        refusal::log(&refusal);
         // Whoever does not show a token learns how from the challenge; no field of the body is at fault.
         let field = refusal.field.filter(|_| refusal.kind != RefusalKind::Unauthenticated);
         let mut response = render(status, &refusal.text, field);
-        if let Some(after) = after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
-        }
-        if refusal.kind == RefusalKind::Unauthenticated {
-            // RFC 6750 §3.1: no error code for a request without a token.
-            let challenge = HeaderValue::from_static(match refusal.field {
-                Some("authorization") => r#"Bearer realm="gatemint""#,
-                _ => r#"Bearer realm="gatemint", error="invalid_token""#,
-            });
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
+        refusal::add_headers(&mut response, &refusal);
         response
     }
 }
