@@ -16,10 +16,9 @@ use super::{
     body::{Fields, object},
     dress::{Failure, deleted},
     kinds::{ROLE, ROLE_BINDING, SERVICE_ACCOUNT},
-    metadata::NAME,
     objects::{asker, existing, get, list_of, patch_of, read_of},
     options::{Query, deletion},
-    roles::{named, refuse_preconditions},
+    roles::{is_taken, named, refuse_preconditions},
     service_account::{Form, role_ref, subjects},
 };
 use crate::{
@@ -114,7 +113,7 @@ pub(super) async fn create(
         return Err(Failure::of(&Refusal::absent("there is no such Role"), &ROLE, &name));
     }
     if is_bound(&app, now, &by, &account).await.map_err(failing(&name))? {
-        return Err(failing(&name)(Refusal { field: Some(NAME), ..Refusal::conflict("is taken") }));
+        return Err(failing(&name)(is_taken()));
     }
     let wanted = [(token_of(&app, &account), Action::Write)];
     permission::grant(&app.service, now, &by, &account.principal(), &wanted).await.map_err(failing(&name))?;

@@ -47,11 +47,18 @@ pub(super) async fn create(
         Failure::invalid(&ROLE, &name, &wrong.field, wrong.cause, wrong.text)
     })?;
     let of_account = |refusal: Refusal| Failure::of(&refusal, &SERVICE_ACCOUNT, &account);
-    if get(&app, now, &by, &namespace, &account).await.map_err(of_account)?.may_request_role.is_some() {
-        return Err(failing(&name)(Refusal { field: Some(NAME), ..Refusal::conflict("is taken") }));
-    }
+    let mut of = get(&app, now, &by, &namespace, &account).await.map_err(of_account)?;
     let made = accounts::set_may_request_role(&app.service, now, &by, &namespace, &account, true).await;
-    Ok((StatusCode::CREATED, Json(Form::Role.render(&made.map_err(failing(&name))?))).into_response())
+    if !made.map_err(failing(&name))? {
+        return Err(failing(&name)(is_taken()));
+    }
+    of.may_request_role = Some(now);
+    Ok((StatusCode::CREATED, Json(Form::Role.render(&of))).into_response())
+}
+
+/// The refusal of a second object of one name.
+pub(super) fn is_taken() -> Refusal {
+    Refusal { field: Some(NAME), ..Refusal::conflict("there is one of that name already") }
 }
 
 /// The name of an object that is to be made, and the account that it is of: the name says so.

@@ -65,7 +65,7 @@ pub(super) async fn create(
 /// A namespace that is nobody's is told apart from a ServiceAccount that is not there.
 fn not_made(refusal: &Refusal, namespace: &str, name: &str) -> Failure {
     match refusal.kind {
-        RefusalKind::Absent => Failure::of(refusal, &NAMESPACE, namespace),
+        RefusalKind::Absent => Failure::of(&Refusal::absent(refusal.text.clone()), &NAMESPACE, namespace),
         _ => Failure::of(refusal, &SERVICE_ACCOUNT, name),
     }
 }
@@ -79,6 +79,7 @@ async fn create_under(
     prefix: &str,
 ) -> Result<ServiceAccount, Failure> {
     Name::parse(&like_made_up(prefix), GENERATE_NAME).map_err(failing(""))?;
+    let namespace = new.namespace.clone();
     let mut taken = None;
     for _ in 0..ROUNDS {
         let name = made_up(prefix, app.service.entropy.as_ref());
@@ -86,7 +87,7 @@ async fn create_under(
         match accounts::create(&app.service, now, by, new).await {
             Ok(issued) => return Ok(issued.account),
             Err(refusal) => {
-                let failure = not_made(&refusal, &name, &name);
+                let failure = not_made(&refusal, &namespace, &name);
                 if refusal.kind != RefusalKind::Conflict {
                     return Err(failure);
                 }
@@ -133,16 +134,15 @@ pub(super) async fn delete(
     let (now, by) = asker(&app, request.headers()).await.map_err(failing(&name))?;
     let meant = deletion(request).await?;
     let account = get(&app, now, &by, &namespace, &name).await.map_err(failing(&name))?;
-    refuse_another(meant, &account, &name)?;
-    // By its id: one that is made under the name in between is another one, and stays.
-    let deleted = accounts::delete(&app.service, now, &by, &namespace, &account.id()).await.map_err(failing(&name))?;
+    let whom = match meant {
+        None => name.clone(),
+        // By its id: one that is made under the name in between is another one, and stays.
+        Some(meant) if meant == uid(&account) => account.id(),
+        Some(_) => {
+            let text = "there is another one of that name now: its uid is not the one in preconditions";
+            return Err(failing(&name)(Refusal::conflict(text)));
+        }
+    };
+    let deleted = accounts::delete(&app.service, now, &by, &namespace, &whom).await.map_err(failing(&name))?;
     Ok(Json(Form::Account.render(&deleted)).into_response())
-}
-
-/// Refuses to end another one than was meant.
-fn refuse_another(meant: Option<String>, account: &ServiceAccount, name: &str) -> Result<(), Failure> {
-    if meant.is_none_or(|meant| meant == uid(account)) {
-        return Ok(());
-    }
-    Err(failing(name)(Refusal::conflict("there is another one of that name now: its uid is not the one in preconditions")))
 }
