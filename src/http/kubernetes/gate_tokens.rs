@@ -21,7 +21,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ROUNDS, Refusal, RefusalKind,
-        access::Caller,
+        access::Identity,
         gate::{
             GateToken,
             mint::{self, NewGateToken, Shown},
@@ -49,7 +49,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(""))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(""))?;
     Query::of(request.uri())?.refuse_dry_run()?;
     let body =
         object(request).await?.ok_or_else(|| Failure::bad_request("a GateToken is missing: the body is empty"))?;
@@ -75,7 +75,7 @@ pub(super) async fn create(
 async fn create_under(
     app: &App,
     now: Timestamp,
-    caller: &Caller,
+    caller: &Identity,
     namespace: &str,
     new: NewGateToken,
     prefix: &str,
@@ -101,7 +101,7 @@ pub(super) async fn list(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(""))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(""))?;
     let query = Query::of(request.uri())?;
     let options = ListOptions::of(&query)?;
     let (rows, next) = page(&app, now, &caller, &namespace, &options).await.map_err(failing(""))?;
@@ -113,7 +113,7 @@ pub(super) async fn list(
 async fn page(
     app: &App,
     now: Timestamp,
-    caller: &Caller,
+    caller: &Identity,
     namespace: &str,
     options: &ListOptions,
 ) -> Result<(Vec<Row>, Option<String>), Refusal> {
@@ -161,7 +161,7 @@ pub(super) async fn read(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(&name))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(&name))?;
     let query = Query::of(request.uri())?;
     let shown = mint::get(&app.service, now, &caller, &namespace, &name).await.map_err(failing(&name))?;
     accept::shown(&COLUMNS, gate_token::row(&shown, now), request.headers(), &query)
@@ -174,7 +174,7 @@ pub(super) async fn delete(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(&name))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(&name))?;
     let uid = deletion(request).await?;
     let only = |token: &GateToken| uid.is_none_or(|uid| uid == gate_token::uid(token));
     let token = mint::delete(&app.service, now, &caller, &namespace, &name, only).await.map_err(failing(&name))?;
