@@ -308,7 +308,8 @@ async fn kubectl_get_is_given_the_tables_that_it_prints() {
         (SECRETS, &["Name", "Type"], json!(["ci-token", "kubernetes.io/service-account-token"])),
     ] {
         let name = cells[0].as_str().unwrap();
-        for path in [path.to_owned(), format!("{path}/{name}"), format!("{path}?fieldSelector=metadata.name%3D{name}")] {
+        for path in [path.to_owned(), format!("{path}/{name}"), format!("{path}?fieldSelector=metadata.name%3D{name}")]
+        {
             let table = all.table(&path, &all.owner).await;
             assert_eq!((table.status, &table.json["kind"]), (StatusCode::OK, &json!("Table")), "{}", table.text);
             let headings = table.json["columnDefinitions"].as_array().unwrap().iter();
@@ -377,14 +378,19 @@ async fn who_may_do_what() {
 #[tokio::test]
 async fn a_namespace_that_is_nobodys_is_told_so_and_another_ones_names_are_apart() {
     let all = Everybody::with_ci().await;
-    let nobodys = all.post("/api/v1/namespaces/nobodys/serviceaccounts", &all.root, json!({
-        "metadata": { "name": "ci" }
-    }));
+    let nobodys = all.post(
+        "/api/v1/namespaces/nobodys/serviceaccounts",
+        &all.root,
+        json!({
+            "metadata": { "name": "ci" }
+        }),
+    );
     let nobodys = nobodys.await;
     assert_status(&nobodys, 404, "NotFound", None);
     assert_eq!(nobodys.json["message"], r#"namespaces "nobodys" not found"#);
     assert_eq!(nobodys.json["details"], json!({ "name": "nobodys", "kind": "namespaces" }));
-    let eves = all.post("/api/v1/namespaces/eve/serviceaccounts", &all.stranger, json!({ "metadata": { "name": "ci" } }));
+    let eves =
+        all.post("/api/v1/namespaces/eve/serviceaccounts", &all.stranger, json!({ "metadata": { "name": "ci" } }));
     assert_eq!(eves.await.status, StatusCode::CREATED);
     let at_adas = all.get(&at("ci"), &all.owner).await.json["metadata"]["uid"].clone();
     let at_eves = all.get("/api/v1/namespaces/eve/serviceaccounts/ci", &all.stranger).await.json;
@@ -423,7 +429,8 @@ async fn one_that_is_made_again_is_another_one() {
     assert_eq!(this.status, StatusCode::OK, "{}", this.text);
     // The id that other clients use for it is no name.
     all.make("ci").await;
-    let id = format!("service-account-{}", all.get(&at("ci"), &all.owner).await.json["metadata"]["uid"].as_str().unwrap());
+    let id =
+        format!("service-account-{}", all.get(&at("ci"), &all.owner).await.json["metadata"]["uid"].as_str().unwrap());
     assert_status(&all.get(&at(&id), &all.owner).await, 404, "NotFound", None);
     assert_status(&all.delete(&at(&id), &all.owner).await, 404, "NotFound", None);
     println!("counted: 2 deletes of one that was meant or not, 2 by an id that is no name");
@@ -443,7 +450,9 @@ async fn the_same_is_there_below_kubernetes() {
     assert_eq!(all.delete(&under(&at("ci")), &all.owner).await.status, StatusCode::OK);
     assert_status(&all.get(&at("ci"), &all.owner).await, 404, "NotFound", None);
     // Nothing else of the API is there.
-    for path in ["/kubernetes", "/kubernetes/api/v1", "/kubernetes/api/v1/namespaces/ada/secrets", "/kubernetes/version"] {
+    for path in
+        ["/kubernetes", "/kubernetes/api/v1", "/kubernetes/api/v1/namespaces/ada/secrets", "/kubernetes/version"]
+    {
         assert_status(&all.get(path, &all.owner).await, 404, "NotFound", None);
     }
     let not_allowed = all.ask(Method::PUT, &under(&at("ci")), &all.owner, Some(json!({}))).await;

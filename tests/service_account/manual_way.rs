@@ -62,7 +62,8 @@ async fn a_binding_is_the_permission_however_that_was_granted() {
     let all = Everybody::with_ci().await;
     all.make("other").await;
     let resource = "serviceaccount://default/ada/ci/token";
-    let (of, uri) = (Principal::parse("ada/service-accounts/ci", "of").unwrap(), Resource::parse(resource, "uri").unwrap());
+    let (of, uri) =
+        (Principal::parse("ada/service-accounts/ci", "of").unwrap(), Resource::parse(resource, "uri").unwrap());
     let there = async || names(&all.get(BINDINGS, &all.owner).await.json).join(" ");
     // What somebody else holds, or what it holds on something else, is no binding.
     grant(&all.test, "eve", resource, Action::Manage).await;

@@ -61,7 +61,9 @@ async fn a_body_that_is_no_object_is_refused_everywhere() {
             assert_status(&send(&path, "application/json", body).await, 400, "BadRequest", None);
             refused += 1;
         }
-        for media_type in ["application/yaml", "application/x-www-form-urlencoded", "text/plain", "application/apply-patch+yaml"] {
+        for media_type in
+            ["application/yaml", "application/x-www-form-urlencoded", "text/plain", "application/apply-patch+yaml"]
+        {
             assert_status(&send(&path, media_type, "{}").await, 415, "UnsupportedMediaType", None);
             refused += 1;
         }
@@ -75,7 +77,8 @@ async fn a_body_that_is_no_object_is_refused_everywhere() {
 #[tokio::test]
 async fn names_in_paths_that_are_none_are_not_found_or_refused_and_never_an_error_of_ours() {
     let all = Everybody::with_ci().await;
-    let names = ["CI", "a%2Fb", "..", "%2e%2e", "a:b", "%00", "%C3%A4", "x%20y", "service-account-x", "-token", "token"];
+    let names =
+        ["CI", "a%2Fb", "..", "%2e%2e", "a:b", "%00", "%C3%A4", "x%20y", "service-account-x", "-token", "token"];
     let long = "x".repeat(300);
     let mut asked = 0;
     for name in names.iter().copied().chain([long.as_str()]) {
@@ -142,10 +145,20 @@ async fn what_cannot_be_changed_is_refused_and_what_apply_remembers_is_answered(
         ] {
             assert_status(&patch(&path, &all.owner, STRATEGIC, &wrong).await, 422, "Invalid", Some("metadata"));
         }
-        assert_status(&patch(&path, &all.owner, "application/apply-patch+yaml", &remembered).await, 415, "UnsupportedMediaType", None);
+        assert_status(
+            &patch(&path, &all.owner, "application/apply-patch+yaml", &remembered).await,
+            415,
+            "UnsupportedMediaType",
+            None,
+        );
         assert_status(&patch(&absent, &all.owner, STRATEGIC, &remembered).await, 404, "NotFound", None);
         assert_status(&patch(&path, &all.stranger, STRATEGIC, &remembered).await, 404, "NotFound", None);
-        assert_status(&all.ask(Method::PUT, &path, &all.owner, Some(before.clone())).await, 405, "MethodNotAllowed", None);
+        assert_status(
+            &all.ask(Method::PUT, &path, &all.owner, Some(before.clone())).await,
+            405,
+            "MethodNotAllowed",
+            None,
+        );
         assert_eq!(all.get(&path, &all.owner).await.json, before);
         patched += 10;
     }

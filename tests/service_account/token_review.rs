@@ -38,9 +38,11 @@ async fn a_good_token_is_told_whose_it_is_in_the_version_that_was_asked() {
             (json!([]), json!([usual]), json!([usual])),
         ] {
             let token = all.short_lived("ci", of).await;
-            let answer = all.post(&format!("{REVIEWS}?timeout=30s"), &all.root, review(version, &token, asked.clone())).await;
+            let answer =
+                all.post(&format!("{REVIEWS}?timeout=30s"), &all.root, review(version, &token, asked.clone())).await;
             assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-            let spec = if asked.as_array().is_none_or(Vec::is_empty) { json!({}) } else { json!({ "audiences": asked }) };
+            let spec =
+                if asked.as_array().is_none_or(Vec::is_empty) { json!({}) } else { json!({ "audiences": asked }) };
             assert_eq!(
                 answer.json,
                 json!({

@@ -35,7 +35,10 @@ pub(super) async fn object_of(request: Request, types: &[&str]) -> Result<Option
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",
-            format!("the body must be JSON: Content-Type: {} (kubectl turns YAML into it by itself)", types.join(" or ")),
+            format!(
+                "the body must be JSON: Content-Type: {} (kubectl turns YAML into it by itself)",
+                types.join(" or ")
+            ),
         ));
     }
     match serde_json::from_slice(&body) {

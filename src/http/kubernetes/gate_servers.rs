@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     extract::{Request, State},
-    http::Uri,
+    http::{HeaderMap, Uri},
     response::Response,
 };
 use serde_json::json;
@@ -25,16 +25,15 @@ use crate::{
 /// The name of the one GateServer: that of its key is made of it.
 const SERVER: &str = "gatemint";
 
-const COLUMNS: [Column; 2] =
-    [("Name", "name", "The object's name."), ("Route", "", "The host of signed links.")];
+const COLUMNS: [Column; 2] = [("Name", "name", "The object's name."), ("Route", "", "The host of signed links.")];
 
 fn failing(name: &str) -> impl Fn(Refusal) -> Failure + '_ {
     move |refusal| Failure::of(&refusal, &GATE_SERVER, name)
 }
 
 /// Who asks must be somebody, and what is asked for must be a namespace.
-async fn admit(app: &App, request: &Request, namespace: &str) -> Result<(), Refusal> {
-    bearer::identity(app, app.service.now(), request.headers()).await?;
+async fn admit(app: &App, headers: &HeaderMap, namespace: &str) -> Result<(), Refusal> {
+    bearer::identity(app, app.service.now(), headers).await?;
     Name::parse(namespace, "metadata.namespace").map(drop)
 }
 
@@ -53,7 +52,7 @@ pub(super) async fn list(
     At(namespace): At<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    admit(&app, &request, &namespace).await.map_err(failing(""))?;
+    admit(&app, request.headers(), &namespace).await.map_err(failing(""))?;
     let query = Query::of(request.uri())?;
     let ListOptions { selector, after, .. } = ListOptions::of(&query)?;
     // There is no second page: whoever asks for it has got what there is.
@@ -68,7 +67,7 @@ pub(super) async fn read(
     At((namespace, name)): At<(String, String)>,
     request: Request,
 ) -> Result<Response, Failure> {
-    admit(&app, &request, &namespace).await.map_err(failing(""))?;
+    admit(&app, request.headers(), &namespace).await.map_err(failing(""))?;
     if name != SERVER {
         return Err(failing(&name)(Refusal::absent("there is none of that name")));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::{
     Json,
     extract::Request,
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
 };
 
@@ -40,14 +40,14 @@ pub(super) async fn asker(app: &App, headers: &HeaderMap) -> Result<(Timestamp, 
 }
 
 /// A list of what is made of service accounts, page by page.
-pub(super) async fn list_of(app: &App, form: Form, namespace: &str, request: &Request) -> Result<Response, Failure> {
+pub(super) async fn list_of(app: &App, form: Form, namespace: &str, headers: &HeaderMap, uri: &Uri) -> Result<Response, Failure> {
     let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), "");
-    let (now, by) = asker(app, request.headers()).await.map_err(failing)?;
-    let query = Query::of(request.uri())?;
+    let (now, by) = asker(app, headers).await.map_err(failing)?;
+    let query = Query::of(uri)?;
     let options = ListOptions::of(&query)?;
     let (rows, next) = page(app, now, &by, form, namespace, &options).await.map_err(failing)?;
     let next = next.as_deref().map(continue_after);
-    listed(form.kind(), form.columns(), rows, next, request.headers(), &query)
+    listed(form.kind(), form.columns(), rows, next, headers, &query)
 }
 
 /// The rows of a page, and the name of the account after which the next one begins.
@@ -137,13 +137,14 @@ pub(super) async fn read_of(
     form: Form,
     namespace: &str,
     name: &str,
-    request: &Request,
+    headers: &HeaderMap,
+    uri: &Uri,
 ) -> Result<Response, Failure> {
     let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), name);
-    let (now, by) = asker(app, request.headers()).await.map_err(failing)?;
-    let query = Query::of(request.uri())?;
+    let (now, by) = asker(app, headers).await.map_err(failing)?;
+    let query = Query::of(uri)?;
     let account = existing(app, now, &by, form, namespace, name).await.map_err(failing)?;
-    accept::shown(form.columns(), form.row(&account, now), request.headers(), &query)
+    accept::shown(form.columns(), form.row(&account, now), headers, &query)
 }
 
 /// The account that an object of this name is of; it must be there, and so must be the object.

@@ -104,9 +104,9 @@ pub(super) async fn create(
             return Err(Failure::invalid(&ROLE_BINDING, &name, field, "FieldValueNotSupported", &text));
         }
     }
-    fields.only(&["apiVersion", "kind", "metadata", "roleRef", "subjects"]).map_err(|wrong| {
-        Failure::invalid(&ROLE_BINDING, &name, &wrong.field, wrong.cause, wrong.text)
-    })?;
+    fields
+        .only(&["apiVersion", "kind", "metadata", "roleRef", "subjects"])
+        .map_err(|wrong| Failure::invalid(&ROLE_BINDING, &name, &wrong.field, wrong.cause, wrong.text))?;
     let of_account = |refusal: Refusal| Failure::of(&refusal, &SERVICE_ACCOUNT, &account);
     let account = get(&app, now, &by, &namespace, &account).await.map_err(of_account)?;
     if account.may_request_role.is_none() {
@@ -137,7 +137,7 @@ pub(super) async fn list(
     At(namespace): At<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    list_of(&app, Form::RoleBinding, &namespace, &request).await
+    list_of(&app, Form::RoleBinding, &namespace, request.headers(), request.uri()).await
 }
 
 /// `GET …/rolebindings/{name}`
@@ -146,7 +146,7 @@ pub(super) async fn read(
     At((namespace, name)): At<(String, String)>,
     request: Request,
 ) -> Result<Response, Failure> {
-    read_of(&app, Form::RoleBinding, &namespace, &name, &request).await
+    read_of(&app, Form::RoleBinding, &namespace, &name, request.headers(), request.uri()).await
 }
 
 /// `PATCH …/rolebindings/{name}`: of what `kubectl apply` remembers, and of nothing else.

@@ -43,9 +43,9 @@ pub(super) async fn create(
         let text = format!("the one rule that is known here, in a Role of this name, is {}", rules(&account));
         return Err(Failure::invalid(&ROLE, &name, "rules", "FieldValueNotSupported", &text));
     }
-    fields.only(&["apiVersion", "kind", "metadata", "rules"]).map_err(|wrong| {
-        Failure::invalid(&ROLE, &name, &wrong.field, wrong.cause, wrong.text)
-    })?;
+    fields
+        .only(&["apiVersion", "kind", "metadata", "rules"])
+        .map_err(|wrong| Failure::invalid(&ROLE, &name, &wrong.field, wrong.cause, wrong.text))?;
     let of_account = |refusal: Refusal| Failure::of(&refusal, &SERVICE_ACCOUNT, &account);
     let mut of = get(&app, now, &by, &namespace, &account).await.map_err(of_account)?;
     let made = accounts::set_may_request_role(&app.service, now, &by, &namespace, &account, true).await;
@@ -82,7 +82,7 @@ pub(super) async fn list(
     At(namespace): At<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    list_of(&app, Form::Role, &namespace, &request).await
+    list_of(&app, Form::Role, &namespace, request.headers(), request.uri()).await
 }
 
 /// `GET …/roles/{name}`
@@ -91,7 +91,7 @@ pub(super) async fn read(
     At((namespace, name)): At<(String, String)>,
     request: Request,
 ) -> Result<Response, Failure> {
-    read_of(&app, Form::Role, &namespace, &name, &request).await
+    read_of(&app, Form::Role, &namespace, &name, request.headers(), request.uri()).await
 }
 
 /// `PATCH …/roles/{name}`: of what `kubectl apply` remembers, and of nothing else.

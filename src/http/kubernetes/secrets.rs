@@ -109,8 +109,7 @@ pub(super) async fn read(
 
 /// The Secret with a token that was issued for this answer.
 async fn issue(app: &App, now: Timestamp, by: &Subject, account: &ServiceAccount) -> Result<Value, Refusal> {
-    let issued =
-        accounts::issue(&app.service, now, by, account.namespace.as_str(), account.name.as_str()).await?;
+    let issued = accounts::issue(&app.service, now, by, account.namespace.as_str(), account.name.as_str()).await?;
     let token = issued.token.ok_or_else(|| Refusal::unavailable("a token was issued and is not there"))?;
     let mut object = Form::Secret.render(&issued.account);
     object["data"] = json!({

@@ -104,7 +104,7 @@ pub(super) async fn list(
     At(namespace): At<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    list_of(&app, Form::Account, &namespace, &request).await
+    list_of(&app, Form::Account, &namespace, request.headers(), request.uri()).await
 }
 
 /// `GET …/serviceaccounts/{name}`
@@ -113,7 +113,7 @@ pub(super) async fn read(
     At((namespace, name)): At<(String, String)>,
     request: Request,
 ) -> Result<Response, Failure> {
-    read_of(&app, Form::Account, &namespace, &name, &request).await
+    read_of(&app, Form::Account, &namespace, &name, request.headers(), request.uri()).await
 }
 
 /// `PATCH …/serviceaccounts/{name}`: of what `kubectl apply` remembers, and of nothing else.

@@ -80,7 +80,9 @@ fn read(body: &Fields<'_>, namespace: &str, name: &str) -> Result<TokenRequest, 
     let spec = body.object("spec")?;
     spec.only(&["audiences", "expirationSeconds", "boundObjectRef"])?;
     if spec.value("boundObjectRef").is_some() {
-        return Err(spec.wrong_value("boundObjectRef", "a token is bound to its ServiceAccount, and to nothing else here"));
+        return Err(
+            spec.wrong_value("boundObjectRef", "a token is bound to its ServiceAccount, and to nothing else here")
+        );
     }
     Ok(TokenRequest {
         audiences: spec.texts("audiences")?.unwrap_or_default(),
