@@ -25,6 +25,12 @@ impl Timestamp {
             .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
             .map_or_else(|| self.0.to_string(), |moment| moment.to_string())
     }
+
+    /// Reads a moment in RFC 3339, down to its whole second; none for another text, or one before 1970.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(moment.as_second()).ok().map(Self)
+    }
 }
 
 impl Add<Duration> for Timestamp {
