@@ -79,3 +79,5 @@ mod matcher_long;
 mod links;
 // One-time links: one of many who press wins, and a retry of hers gets the same.
 mod one_time;
+// `service-account`, `acl`, `identity`, `credential`: through both doors, in place of a login, and where nobody is asked.
+mod account_commands;

@@ -15,9 +15,10 @@ pub(super) fn somebody(global: &Global) -> bool {
 /// The terminal cannot be read; no answer was given.
 pub(super) fn line(question: &str, usual: Option<&str>) -> Result<String, CliError> {
     let mut err = std::io::stderr().lock();
+    let colon = if question.ends_with('?') { "" } else { ":" };
     let asked = match usual {
-        Some(usual) => write!(err, "{question} [{usual}]: "),
-        None => write!(err, "{question}: "),
+        Some(usual) => write!(err, "{question} [{usual}]{colon} "),
+        None => write!(err, "{question}{colon} "),
     };
     let mut answer = String::new();
     let read = asked

@@ -243,11 +243,19 @@ impl Access {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<T, ClientError> {
-        self.remote.ask(&self.token, method, path, query, body).await.map_err(|error| match (error, &self.passed) {
-            (ClientError::Unauthenticated(told), Some(Passed { variable, .. })) => ClientError::Unauthenticated(format!(
+        self.remote.ask(&self.token, method, path, query, body).await.map_err(|error| match error {
+            ClientError::Unauthenticated(told) => self.nobody(&told),
+            error => error,
+        })
+    }
+
+    /// The refusal of one's token, with what may have become of it.
+    pub(super) fn nobody(&self, told: &str) -> ClientError {
+        ClientError::Unauthenticated(match &self.passed {
+            Some(Passed { variable, .. }) => format!(
                 "the token in {variable} is of no use any more ({told}): it ended, was rotated or revoked, or its account is gone"
-            )),
-            (error, _) => error,
+            ),
+            None => told.to_owned(),
         })
     }
 

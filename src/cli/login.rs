@@ -221,7 +221,10 @@ pub(super) async fn whoami(global: &Global) -> Result<(), CliError> {
 
 /// Whom a passed config makes one, once the service has said that it still does.
 async fn show_service_account(access: &Access, passed: &PassedConfig, global: &Global) -> Result<(), CliError> {
-    let _: serde_json::Value = access.ask_at(Method::GET, &["api", "v1", "config"], &[], None).await?;
+    let config: serde_json::Value = access.ask_at(Method::GET, &["api", "v1", "config"], &[], None).await?;
+    if config["authorized"] != true {
+        return Err(access.nobody("the service does not know it").into());
+    }
     let token = &passed.token;
     let ends = token.expires_at.map(crate::clock::Timestamp::rfc3339);
     if global.json {
