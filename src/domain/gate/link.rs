@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    GateToken, GateTokenId, Use,
+    GateToken, Use,
     mint::same,
     presented::{Closed, standing},
 };
@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ROUNDS, Refusal, Secret, Service,
+        ids::Jti,
         key::jwt::{Kind, Unverified},
     },
     store::{CommitError, Record, Row, When},
@@ -93,7 +94,7 @@ impl Link {
                 }
                 return cookie_of(service, now, &row.record).await.map(Ok);
             }
-            let cookie = GateTokenId::draw(row.record.id.minter, service.entropy.as_ref());
+            let cookie = Jti::draw(row.record.id.account, service.entropy.as_ref());
             let used = GateToken { used: Some(Use { cookie, at: now, address }), ..row.record.clone() };
             match service.commit(now, vec![used.put(When::VersionIs(row.version))]).await {
                 Ok(_) => {
