@@ -135,9 +135,10 @@ pub(super) async fn revoke(
     request: Request,
 ) -> Result<StatusCode, Failure> {
     let asker = Asker::of(&app, request.headers()).await?;
+    let uri = request.uri().clone();
     let revoked = async {
         let of = principal(&name)?;
-        let query = Query::of(request.uri(), &["uri"])?;
+        let query = Query::of(&uri, &["uri"])?;
         let uris = query.all("uri");
         few(uris.len())?;
         let resources = Uris::of(&app).resources(&app, asker.now, &asker.by, &uris).await?;
@@ -153,10 +154,11 @@ pub(super) async fn revoke(
 /// `GET …/permissions[?uri=…][&expand_roles=false]`: what somebody was granted, with what the roles were.
 pub(super) async fn list(State(app): State<App>, Named(name): Named, request: Request) -> Result<Response, Failure> {
     let asker = Asker::of(&app, request.headers()).await?;
+    let uri = request.uri().clone();
     let (now, by, uris) = (asker.now, &asker.by, Uris::of(&app));
     let listed = async {
         let of = principal(&name)?;
-        let query = Query::of(request.uri(), &["uri", "expand_roles"])?;
+        let query = Query::of(&uri, &["uri", "expand_roles"])?;
         let with_roles = match query.get("expand_roles")? {
             None | Some("true" | "1") => true,
             Some("false" | "0") => false,
@@ -174,10 +176,11 @@ pub(super) async fn list(State(app): State<App>, Named(name): Named, request: Re
 /// `GET …/permissions/shared[?uri=…]`: what others were granted on what is somebody's.
 pub(super) async fn shared(State(app): State<App>, Named(name): Named, request: Request) -> Result<Response, Failure> {
     let asker = Asker::of(&app, request.headers()).await?;
+    let uri = request.uri().clone();
     let (now, by, uris) = (asker.now, &asker.by, Uris::of(&app));
     let listed = async {
         let of = principal(&name)?;
-        let query = Query::of(request.uri(), &["uri"])?;
+        let query = Query::of(&uri, &["uri"])?;
         let filter = uris.filter(&app, now, by, query.get("uri")?).await?;
         let mut shared = permission::shared(&app.service, now, by, &of, filter.below()).await?;
         shared.retain(|permission| filter.wants(&permission.resource));

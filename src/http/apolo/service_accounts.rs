@@ -23,6 +23,7 @@ use crate::{
         Policy, Refusal, RefusalKind,
         ids::Name,
         service_account::{self, Defaults, Listed, NewServiceAccount, ServiceAccount},
+        session::revoke::{LiveToken, TokenId},
     },
     http::App,
 };
@@ -193,9 +194,10 @@ pub(super) struct TokenView {
 
 impl TokenView {
     fn of(account: &ServiceAccount, token: Listed) -> Self {
+        let id = TokenId::of(&LiveToken::ServiceAccount(token.clone()), account.owner.name.as_str()).to_string();
         match token {
             Listed::Long(_, token, used) => Self {
-                id: String::new(),
+                id,
                 kind: "long-lived",
                 issued_at: token.issued_at.rfc3339(),
                 expires_at: token.expires_at.map(Timestamp::rfc3339),
@@ -204,7 +206,7 @@ impl TokenView {
                 audiences: Vec::new(),
             },
             Listed::Short(token) => Self {
-                id: String::new(),
+                id,
                 kind: "short-lived",
                 issued_at: token.issued_at.rfc3339(),
                 expires_at: Some(token.expires_at.rfc3339()),
