@@ -162,7 +162,7 @@ impl Door {
                 let by = Subject::operator();
                 let now = service.now();
                 let (account, tokens) = service_account::tokens(service, now, &by, namespace, account).await?;
-                let shown = service_account_token_objects(&account, &tokens);
+                let shown = service_account_token_objects(&account, tokens);
                 serde_json::from_value(shown).map_err(|error| CliError::Failed(error.to_string()))
             }
             Self::Remote(access) => Ok(access.service_accounts(Method::GET, &[account, "tokens"], None).await?),
