@@ -214,7 +214,8 @@ impl Place {
         }
         if !uri.contains("://") {
             return Err(CliError::Usage(
-                "which cluster? the service names none to you: give a whole URI, e.g. job://default/ada/notebook".into(),
+                "which cluster? the service names none to you: give a whole URI, e.g. job://default/ada/notebook"
+                    .into(),
             ));
         }
         Ok(Resource::parse(&self.without_organisation(uri), "uri")?)
@@ -336,8 +337,9 @@ impl Door {
                 let (now, by) = (service.now(), Subject::operator());
                 if shared {
                     let all = permission::shared(service, now, &by, of, below).await?;
-                    let with_user = |one: &Permission| {
-                        PermissionView { user: Some(one.principal.to_string()), ..PermissionView::of(one) }
+                    let with_user = |one: &Permission| PermissionView {
+                        user: Some(one.principal.to_string()),
+                        ..PermissionView::of(one)
                     };
                     all.iter().map(with_user).collect()
                 } else {
@@ -356,13 +358,7 @@ impl Door {
         Ok(all)
     }
 
-    async fn may(
-        &self,
-        place: &Place,
-        of: &Principal,
-        resource: &Resource,
-        action: Action,
-    ) -> Result<bool, CliError> {
+    async fn may(&self, place: &Place, of: &Principal, resource: &Resource, action: Action) -> Result<bool, CliError> {
         let asked = [(resource.clone(), action)];
         match self {
             Self::Store(service) => {

@@ -148,7 +148,7 @@ impl ServiceAccount {
             return Err(CliError::Failed("the service's answer holds no token".into()));
         }
         let ends = output::harmless(&status.expiration_timestamp);
-        if self.is_cut(asked_at, &ends) {
+        if is_cut(asked_at, self.duration, &ends) {
             output::aside(&format!("The token is good until {ends}, which is sooner than was asked for."));
         }
         if self.exec_credential {
@@ -163,13 +163,13 @@ impl ServiceAccount {
         output::line(token.expose());
         Ok(())
     }
+}
 
-    /// Whether the token ends well before it was asked to; two clocks may differ a little.
-    fn is_cut(&self, asked_at: Timestamp, ends: &str) -> bool {
-        const DIFFERENCE: Duration = Duration::from_mins(5);
-        let ends = Timestamp::parse_rfc3339(ends);
-        self.duration.zip(ends).is_some_and(|(duration, ends)| ends + DIFFERENCE < asked_at + duration)
-    }
+/// Whether a token ends well before it was asked to; two clocks may differ a little.
+fn is_cut(asked_at: Timestamp, duration: Option<Duration>, ends: &str) -> bool {
+    const DIFFERENCE: Duration = Duration::from_mins(5);
+    let ends = Timestamp::parse_rfc3339(ends);
+    duration.zip(ends).is_some_and(|(duration, ends)| ends + DIFFERENCE < asked_at + duration)
 }
 
 /// A long-lived token out of a file.
@@ -221,16 +221,9 @@ mod tests {
 
     #[test]
     fn a_token_that_was_cut_is_told_apart_from_clocks_that_differ() {
-        let asked = |minutes| ServiceAccount {
-            name: None,
-            namespace: None,
-            audiences: vec![],
-            duration: Some(Duration::from_mins(minutes)),
-            token_file: None,
-            exec_credential: false,
-        };
         let (now, ends) = (Timestamp(1_800_000_000), "2027-01-15T09:00:00Z");
-        assert!(!asked(60).is_cut(now, ends) && !asked(65).is_cut(now, ends) && asked(66).is_cut(now, ends));
-        assert!(!asked(66).is_cut(now, "x"));
+        let is_cut = |minutes, ends| is_cut(now, Some(Duration::from_mins(minutes)), ends);
+        assert!(!is_cut(60, ends) && !is_cut(65, ends) && is_cut(66, ends));
+        assert!(!is_cut(66, "x"));
     }
 }

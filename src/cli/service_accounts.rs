@@ -7,13 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{
-    CliError, Global,
-    ago::ago_text,
-    door::Door,
-    options::duration,
-    output,
-};
+use super::{CliError, Global, ago::ago_text, door::Door, options::duration, output};
 use crate::{
     client::PassedConfig,
     clock::{Clock, SystemClock},
@@ -205,7 +199,10 @@ impl ServiceAccounts {
                 for account in &service_accounts {
                     door.remove_service_account(&namespace, account).await?;
                     if !quiet && !global.json {
-                        output::line(&format!("Service account '{}' was successfully removed.", output::harmless(account)));
+                        output::line(&format!(
+                            "Service account '{}' was successfully removed.",
+                            output::harmless(account)
+                        ));
                     }
                 }
                 if global.json { output::json(&serde_json::json!({ "removed": service_accounts })) } else { Ok(()) }

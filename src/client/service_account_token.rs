@@ -93,7 +93,10 @@ pub(super) mod tests {
     fn it_says_whose_it_is_and_from_where() {
         let read = ServiceAccountToken::parse(&format!(" {}\n", token(&claims()))).unwrap();
         assert_eq!((read.namespace.as_str(), read.name.as_str(), read.expires_at), ("ada", "ci", None));
-        assert_eq!((read.principal().as_str(), read.issuer.to_string().as_str()), ("ada/service-accounts/ci", "https://auth.example.org/"));
+        assert_eq!(
+            (read.principal().as_str(), read.issuer.to_string().as_str()),
+            ("ada/service-accounts/ci", "https://auth.example.org/")
+        );
         assert_eq!(*read.token.expose(), token(&claims()));
         let mut ending = claims();
         ending["exp"] = 7.into();

@@ -44,7 +44,10 @@ fn permissions_are_given_listed_and_taken_away_through_both_doors() {
         assert_eq!(door(&["acl", "ls", "storage://", "-u", SA, "--json"]).ok().json(), json!([]));
         assert_eq!(door(&["acl", "ls", "job://default/ada/mytestjob/x", "-u", SA, "--json"]).ok().json(), json!([]));
         let table = door(&["acl", "ls", "-u", SA]).ok().out;
-        assert_eq!(table.split_whitespace().collect::<Vec<_>>(), ["URI", "ACTION", "job://default/ada/mytestjob", "write"]);
+        assert_eq!(
+            table.split_whitespace().collect::<Vec<_>>(),
+            ["URI", "ACTION", "job://default/ada/mytestjob", "write"]
+        );
         let shared = door(&["acl", "ls", "--shared", "-u", "ada", "--json"]).ok().json();
         assert_eq!(shared, json!([{"user": SA, "uri": "job://default/ada/mytestjob", "action": "write"}]));
         let table = door(&["acl", "ls", "job:", "--shared", "-u", "ada"]).ok().out;
@@ -132,10 +135,12 @@ fn a_verdict_is_printed_and_is_the_exit_code() {
         let said = verdict(&ada, &["acl", "check", "job:x/below", SA, action]);
         assert_eq!(said, (code, format!("{says}: {action} on job://default/ada/x/below\n")));
         let store = world.data();
-        let said = verdict(&ada, &["acl", "check", "job:x/below", SA, action, "-n", "ada", "--data", store.to_str().unwrap()]);
+        let said =
+            verdict(&ada, &["acl", "check", "job:x/below", SA, action, "-n", "ada", "--data", store.to_str().unwrap()]);
         assert_eq!(said.0, code);
         let (_, said) = verdict(&ada, &["acl", "check", "job:x/below", SA, action, "--json"]);
-        let missing = if code == 0 { json!([]) } else { json!([{"uri": "job://default/ada/x/below", "action": action}]) };
+        let missing =
+            if code == 0 { json!([]) } else { json!([{"uri": "job://default/ada/x/below", "action": action}]) };
         assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), json!({ "missing": missing }));
     }
     ada.run(&["acl", "check", "job:x", "nobody", "read"]).refused(1, &["there is no "]);
@@ -147,7 +152,11 @@ fn a_user_that_is_made_again_has_nothing_and_grants_are_audited() {
     let world = World::new();
     let granted = world.operator(&["acl", "grant", "gatetoken:vms", "ada", "write"]).ok();
     assert!(granted.out.contains("gatetoken://default/vms") && granted.out.contains("write"), "{}", granted.out);
-    let event = granted.err.lines().find(|line| line.contains("permission_granted")).unwrap_or_else(|| panic!("{}", granted.err));
+    let event = granted
+        .err
+        .lines()
+        .find(|line| line.contains("permission_granted"))
+        .unwrap_or_else(|| panic!("{}", granted.err));
     for word in ["ada", "gatetoken://default/vms", "write", "operator"] {
         assert!(event.contains(&format!("\"{word}\"")), "{word}: {event}");
     }

@@ -5,11 +5,7 @@ use serde_json::json;
 
 use super::{Account, Chosen, given};
 use crate::{
-    cli::{
-        CliError, Global,
-        door::Door,
-        output,
-    },
+    cli::{CliError, Global, door::Door, output},
     domain::{
         access::{Action, Principal, Resource},
         ids::Name,
@@ -22,7 +18,7 @@ const SCHEMES: [&str; 6] = ["job", "storage", "image", "blob", "disk", "flow"];
 
 /// What a service account may do in a namespace.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Role {
+pub(in crate::cli) enum Role {
     /// Look at everything: `read`
     View,
     /// Change it: `write`

@@ -162,7 +162,8 @@ impl Creator<'_> {
             "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
             "roleRef": { "apiGroup": RBAC, "kind": "Role", "name": role },
         });
-        let made: Result<Value, _> = self.access.ask_at(Method::POST, &self.rbac("rolebindings"), &[], Some(body)).await;
+        let made: Result<Value, _> =
+            self.access.ask_at(Method::POST, &self.rbac("rolebindings"), &[], Some(body)).await;
         self.made("RoleBinding", made)
     }
 
