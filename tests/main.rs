@@ -81,3 +81,7 @@ mod matcher_long;
 mod links;
 // One-time links: one of many who press wins, and a retry of hers gets the same.
 mod one_time;
+// Apolo's clients: service accounts, permissions and what a sign-in reads, through the router.
+mod apolo;
+// `service-account`, `acl`, `identity`, `credential`: through both doors, in place of a login, and where nobody is asked.
+mod account_commands;

@@ -2,6 +2,7 @@
 //!
 //! A *dialect* is a folder: its routes, its wire types, its way to say no. It may use the domain, never another dialect.
 
+mod apolo;
 mod bearer;
 mod body;
 mod described;
@@ -26,6 +27,8 @@ use axum::{
 };
 use tower_http::cors::CorsLayer;
 
+#[cfg(feature = "cli")]
+pub(crate) use apolo::{service_account_object, service_account_token_objects};
 #[cfg(feature = "cli")]
 pub(crate) use kubernetes::gate_token_object;
 pub use source_address::PeerAddress;
@@ -151,7 +154,7 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
     let mut routes = ours;
     // No other origin's page has any business with these.
     if function.serves(Function::Admin) {
-        routes = routes.merge(kubernetes::admin_routes());
+        routes = routes.merge(apolo::routes()).merge(kubernetes::admin_routes());
     }
     if function.serves(Function::Gate) {
         routes = routes.merge(kubernetes::gate_routes()).merge(kube_gateway::routes()).merge(forward_auth::routes());
@@ -167,6 +170,8 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         .fallback(async |uri: Uri| {
             if oauth::is_ours(uri.path()) {
                 oauth::nothing_here()
+            } else if apolo::is_ours(uri.path()) {
+                apolo::nothing_here()
             } else if kubernetes::is_ours(uri.path()) {
                 kubernetes::nothing_here()
             } else {
