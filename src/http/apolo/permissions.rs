@@ -84,7 +84,7 @@ async fn pairs(app: &App, asker: &Asker, asked: &[Asked]) -> Result<Vec<(Resourc
     Ok(resources.into_iter().zip(asked.iter().map(|asked| asked.action)).collect())
 }
 
-fn show(status: StatusCode, held: &[Held]) -> Response {
+fn show(status: StatusCode, held: &[Held<'_>]) -> Response {
     (status, Json(held)).into_response()
 }
 
@@ -190,7 +190,7 @@ pub(super) async fn shared(State(app): State<App>, Named(name): Named, request: 
     Ok(shown(&uris, &shared, |permission| Some(permission.principal.to_string())))
 }
 
-fn shown(uris: &Uris, permissions: &[Permission], user: impl Fn(&Permission) -> Option<String>) -> Response {
+fn shown(uris: &Uris<'_>, permissions: &[Permission], user: impl Fn(&Permission) -> Option<String>) -> Response {
     let all: Vec<_> = permissions.iter().map(|permission| uris.show(&permission.resource)).collect();
     let shown = permissions.iter().zip(&all).map(|(permission, uri)| Held {
         user: user(permission),
