@@ -15,7 +15,7 @@ use gatemint::{
     clock::SystemClock,
     domain::{
         Policy, Secret, Service,
-        access::{self, Action, Resource, permission},
+        access::{self, Action, Principal, Resource, Subject, permission},
         account::manage::{self, NewAccount},
         birth,
         gate::mint::{self, NewGateToken},
@@ -124,8 +124,9 @@ impl Local {
         self.runtime.block_on(async {
             let now = service.now();
             let vms = Resource::parse("gatetoken://default/vms", "uri").unwrap();
-            permission::grant(service, now, "ada", &vms, Action::Write, "bench").await.unwrap();
-            let ada = access::caller(service, now, Some(Secret::new(tokens.access))).await.unwrap();
+            let to = Principal::parse("ada", "user").unwrap();
+            permission::grant(service, now, &Subject::operator(), &to, &[(vms, Action::Write)]).await.unwrap();
+            let ada = access::identity(service, now, Some(Secret::new(tokens.access))).await.unwrap();
             let mut made = Vec::with_capacity(count);
             for n in 0..count {
                 let urls = vec!["/k8s/apis/*".to_owned()];
