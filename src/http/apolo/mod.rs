@@ -39,6 +39,10 @@ use crate::{
     domain::{access::Subject, ids::Name},
 };
 use dress::{Failure, error};
+#[cfg(feature = "cli")]
+pub(crate) use service_account::object as service_account_object;
+#[cfg(feature = "cli")]
+pub(crate) use service_accounts::token_objects as service_account_token_objects;
 
 /// The routes of this dialect.
 pub(super) fn routes() -> Router<App> {

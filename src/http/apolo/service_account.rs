@@ -58,6 +58,12 @@ impl View {
     }
 }
 
+/// A service account as it is shown, for the command line on a store; with its full token, if that is given.
+#[cfg(feature = "cli")]
+pub(crate) fn object(policy: &Policy, account: &ServiceAccount, token: Option<&Secret<String>>) -> serde_json::Value {
+    serde_json::to_value(View::with_token(policy, account, token)).unwrap_or_default()
+}
+
 /// Where its tokens lead. One that was made through another door has nothing of its own.
 fn defaults(policy: &Policy, account: &ServiceAccount) -> Defaults {
     account.defaults.clone().unwrap_or_else(|| Defaults {

@@ -218,6 +218,13 @@ impl TokenView {
     }
 }
 
+/// A service account's live tokens as they are shown, for the command line on a store.
+#[cfg(feature = "cli")]
+pub(crate) fn token_objects(account: &ServiceAccount, tokens: Vec<Listed>) -> Value {
+    let shown: Vec<_> = tokens.into_iter().map(|token| TokenView::of(account, token)).collect();
+    serde_json::to_value(shown).unwrap_or_default()
+}
+
 /// `GET …/service_accounts/{id_or_name}/tokens`: what is live. Each is ended by `DELETE /v1/tokens/{id}`.
 pub(super) async fn tokens(
     State(app): State<App>,
