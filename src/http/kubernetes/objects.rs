@@ -40,7 +40,13 @@ pub(super) async fn asker(app: &App, headers: &HeaderMap) -> Result<(Timestamp, 
 }
 
 /// A list of what is made of service accounts, page by page.
-pub(super) async fn list_of(app: &App, form: Form, namespace: &str, headers: &HeaderMap, uri: &Uri) -> Result<Response, Failure> {
+pub(super) async fn list_of(
+    app: &App,
+    form: Form,
+    namespace: &str,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Response, Failure> {
     let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), "");
     let (now, by) = asker(app, headers).await.map_err(failing)?;
     let query = Query::of(uri)?;

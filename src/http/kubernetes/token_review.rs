@@ -45,10 +45,13 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
         return Err(Failure::bad_request("token is required for TokenReview in authentication"));
     }
     let reviewed = token_review::review(&app.service, now, &by, &token, &audiences).await.map_err(failing)?;
+    // The token is not said again, but Kubernetes' Python client insists on a text there.
+    let mut spec = json!({ "token": "" });
+    if !audiences.is_empty() {
+        spec["audiences"] = json!(audiences);
+    }
     let answer = json!({
-        "apiVersion": version, "kind": TOKEN_REVIEW.name, "metadata": { "creationTimestamp": null },
-        // Without the token: whoever asked has it.
-        "spec": if audiences.is_empty() { json!({}) } else { json!({ "audiences": audiences }) },
+        "apiVersion": version, "kind": TOKEN_REVIEW.name, "metadata": { "creationTimestamp": null }, "spec": spec,
         "status": status(reviewed)
     });
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
