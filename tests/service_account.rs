@@ -499,8 +499,7 @@ async fn the_keys_are_at_kubernetes_path_too() {
 async fn the_protobuf_of_newer_kubectls_is_understood_and_answered_in_json() {
     // What kubectl 1.33 sends for `create serviceaccount ci`, `create rolebinding ci-create-token --role=ci-create-token
     // --serviceaccount=ada:ci`, and `create token ci --audience A --audience B --duration 10m`, `-n ada` each.
-    const ACCOUNT: &str =
-        "6b3873000a140a027631120e536572766963654163636f756e7412170a150a02636912001a0361646122002a003200380042001a002200";
+    const ACCOUNT: &str = "6b3873000a140a027631120e536572766963654163636f756e7412170a150a02636912001a0361646122002a003200380042001a002200";
     const BINDING: &str = "6b3873000a2b0a1c726261632e617574686f72697a6174696f6e2e6b38732e696f2f7631120b526f6c6542696e64696e67\
                            12750a220a0f63692d6372656174652d746f6b656e12001a0361646122002a00320038004200121b0a0e53657276696365\
                            4163636f756e7412001a02636922036164611a320a19726261632e617574686f72697a6174696f6e2e6b38732e696f1204\
@@ -524,7 +523,12 @@ async fn the_protobuf_of_newer_kubectls_is_understood_and_answered_in_json() {
             assert_eq!(all.post(ROLES, &all.owner, role("ci")).await.status, StatusCode::CREATED);
         }
         let answer = send(path, bytes(body)).await;
-        assert_eq!((answer.status, answer.header("content-type")), (StatusCode::CREATED, "application/json"), "{}", answer.text);
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (StatusCode::CREATED, "application/json"),
+            "{}",
+            answer.text
+        );
         if let Some(token) = answer.json["status"]["token"].as_str() {
             assert_eq!(part(token, 1)["aud"], json!(["A", "B"]));
             assert_eq!(answer.json["spec"]["expirationSeconds"], 600);

@@ -209,7 +209,7 @@ fn message(bytes: &[u8], fields: &[Field]) -> Option<Map<String, Value>> {
             (Shape::Message(fields), Held::Bytes(bytes)) => (message(bytes, fields)?.into(), false),
             (Shape::Messages(fields), Held::Bytes(bytes)) => (message(bytes, fields)?.into(), true),
             (Shape::Pairs, Held::Bytes(bytes)) => {
-                let pairs = object.entry(*name).or_insert_with(|| Map::new().into()).as_object_mut()?;
+                let pairs = object.entry(*name).or_insert_with(|| Value::Object(Map::new())).as_object_mut()?;
                 let (key, value) = pair(bytes)?;
                 if pairs.insert(key, value).is_some() {
                     return None;
@@ -219,7 +219,7 @@ fn message(bytes: &[u8], fields: &[Field]) -> Option<Map<String, Value>> {
             _ => return None,
         };
         if repeats {
-            object.entry(*name).or_insert_with(|| Vec::new().into()).as_array_mut()?.push(value);
+            object.entry(*name).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?.push(value);
         } else if object.insert((*name).to_owned(), value).is_some() {
             // Of two readers one would take the first, the other the last.
             return None;
@@ -236,10 +236,12 @@ fn pair(bytes: &[u8]) -> Option<(String, Value)> {
     const PAIR: &[Field] = &[(1, "key", Shape::Texts), (2, "value", Shape::Texts)];
     let mut entry = message(bytes, PAIR)?;
     // As texts that may be repeated, so that an empty one is there too.
-    let mut one = |name: &str| match entry.remove(name) {
-        None => Some(String::new()),
-        Some(Value::Array(mut values)) if values.len() == 1 => values.pop()?.as_str().map(str::to_owned),
-        Some(_) => None,
+    let mut one = |name: &str| -> Option<String> {
+        match entry.remove(name) {
+            None => Some(String::new()),
+            Some(Value::Array(mut values)) if values.len() == 1 => values.pop()?.as_str().map(str::to_owned),
+            Some(_) => None,
+        }
     };
     Some((one("key")?, one("value")?.into()))
 }
@@ -366,17 +368,13 @@ mod tests {
         for (kind, raw, expected) in [
             (
                 "ServiceAccount",
-                "0a0f5a050a016112005a060a01621201632001".into(),
+                "0a0f5a050a016112005a060a01621201632001",
                 json!({ "metadata": { "labels": { "a": "", "b": "c" } }, "automountServiceAccountToken": true }),
             ),
-            ("Role", "12020a00".into(), json!({ "rules": [{ "verbs": [""] }] })),
-            (
-                "TokenRequest",
-                "120b20ffffffffffffffffff01".into(),
-                json!({ "spec": { "expirationSeconds": -1 } }),
-            ),
+            ("Role", "12020a00", json!({ "rules": [{ "verbs": [""] }] })),
+            ("TokenRequest", "120b20ffffffffffffffffff01", json!({ "spec": { "expirationSeconds": -1 } })),
         ] {
-            let mut read = Value::from(read(&envelope(kind, &raw)).unwrap_or_else(|why| panic!("{kind}: {why:?}")));
+            let mut read = Value::from(read(&envelope(kind, raw)).unwrap_or_else(|why| panic!("{kind}: {why:?}")));
             for field in ["apiVersion", "kind"] {
                 read.as_object_mut().unwrap().remove(field);
             }
