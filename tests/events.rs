@@ -196,7 +196,8 @@ async fn every_sample_event_is_answered_as_expected() {
         let body: Value = serde_json::from_str(&told.body).unwrap_or_default();
         let text = |pointer: &String| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let plain = step.keep.iter().map(|(name, pointer)| (name, text(pointer)));
-        let decoded = step.keep_decoded.iter().map(|(name, pointer)| (name, text(pointer).as_deref().and_then(of_base64)));
+        let decoded =
+            step.keep_decoded.iter().map(|(name, pointer)| (name, text(pointer).as_deref().and_then(of_base64)));
         for (name, value) in plain.chain(decoded) {
             kept.extend(value.map(|value| (name.clone(), value)));
         }
