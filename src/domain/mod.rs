@@ -11,10 +11,12 @@ pub mod gate;
 pub mod grant;
 pub mod ids;
 pub mod key;
+mod labels;
 mod policy;
 mod refusal;
 mod secret;
 mod service;
+pub mod service_account;
 pub mod session;
 mod unfilled;
 

@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
+use super::access::{Action, Resource};
 use crate::{
     store::{CommitError, StoreError},
     vault::VaultError,
@@ -46,6 +47,8 @@ pub struct Refusal {
     pub text: Cow<'static, str>,
     /// The field that is at fault, if it is one.
     pub field: Option<&'static str>,
+    /// What whoever asks was not granted, of a `Forbidden`: the resource, and what would have been needed on it.
+    pub missing: Vec<(Resource, Action)>,
     /// The cause, for the log.
     pub source: Option<Source>,
 }
@@ -59,7 +62,7 @@ impl Refusal {
 
     /// A refusal without a field and a cause.
     pub fn new(kind: RefusalKind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, text: text.into(), field: None, source: None }
+        Self { kind, text: text.into(), field: None, missing: Vec::new(), source: None }
     }
 
     /// The request is not in the form that it must have.
@@ -80,6 +83,12 @@ impl Refusal {
     /// Whoever asks may not.
     pub fn forbidden(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(RefusalKind::Forbidden, text)
+    }
+
+    /// Whoever asks was not granted this.
+    pub fn not_granted(missing: Vec<(Resource, Action)>) -> Self {
+        let first = missing.first().map(|(resource, action)| format!("{} on {resource} ", action.as_str()));
+        Self { missing, ..Self::forbidden(format!("{}was not granted to you", first.unwrap_or_default())) }
     }
 
     /// There is no such thing.

@@ -1,23 +1,41 @@
-//! Who may do what with a resource: an operator's grants, and what owners and admins have without one.
+//! Who may do what with a resource: what was granted and denied, and what owners and admins have without it.
+//!
+//! Resources are a tree by segment. What counts for a principal on a resource is what it, and the roles that its account
+//! lists now, hold on the resource and on its ancestors: any `deny` refuses, else the highest action counts. A decision reads
+//! exactly those rows in one batch, so it does not matter how much else a principal was granted.
+//!
+//! A row holds the uid of its principal, and of whoever owned the resource's namespace at the time: neither a name that is
+//! made again, nor a namespace that somebody else has since, inherits anything. One that was granted while nobody owned
+//! the namespace stands whoever comes to own it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Resource, resource::of_another_cluster};
+use super::{Principal, Resource, Subject, principal::Holder, resource::of_another_cluster};
 use crate::{
     clock::Timestamp,
     domain::{
-        ROUNDS, Refusal, Service,
-        account::{Account, manage},
-        ids::Uid,
+        ROUNDS, Refusal, RefusalKind, Service,
+        account::{Account, NamespaceOwner},
+        ids::{AccountKey, Role, Uid},
+        service_account::ServiceAccount,
     },
-    store::{CommitError, Key, Record, Row, When, Write, decode},
+    store::{CommitError, Item, Key, Record, Row, When, Write, decode},
 };
+
+/// The most permissions that are granted, revoked or asked about at once.
+pub const MOST_AT_ONCE: usize = 12;
+
+/// The most permissions that a list has, or that replace others.
+const MOST_LISTED: usize = 20_000;
+
+/// How many rows of a list are read at a time.
+const PAGE: usize = 500;
 
 /// What may be done with a resource. A higher one implies the lower ones; `deny` is none of them, and gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Nothing.
+    /// Nothing, whatever else was granted.
     Deny,
     /// To learn that it is there.
     List,
@@ -48,34 +66,106 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         Self::ALL.into_iter().find(|(action, _)| *action == self).map_or("", |(_, name)| name)
     }
+
+    /// Whether who has this may do `wanted`. Nobody wants to be denied: whoever asks for that asks for something else by
+    /// mistake.
+    pub fn gives(self, wanted: Self) -> bool {
+        wanted != Self::Deny && self >= wanted
+    }
 }
 
-/// What a principal may do with exactly one resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a principal holds on a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// Whose it is: an account's uid, so that one that is made again under the name inherits nothing.
-    pub principal: Uid,
-    /// What it is about.
+    /// Whose it is.
+    pub principal: Principal,
+    /// What it is about: this, and what is below it.
     pub resource: Resource,
     /// What may be done.
     pub action: Action,
 }
 
-impl Permission {
-    /// Where the permission of a principal on a resource is.
-    pub fn key_of(principal: Uid, resource: &Resource) -> Key {
-        Key::new(Self::partition(principal), resource.as_str())
+/// The row of a permission: what a decision reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Held {
+    /// The principal's uid; of a role, that of its namespace's owner.
+    principal: Option<Uid>,
+    /// The role whose holders have it; none: the account or service account of that uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    resource: Resource,
+    action: Action,
+    /// Who owned the resource's namespace when it was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Uid>,
+}
+
+impl Held {
+    fn partition(holder: &Holder) -> String {
+        match holder {
+            Holder::One(uid) => format!("perm#{uid}"),
+            Holder::Role(role, _) => format!("perm#role:{role}"),
+        }
     }
 
-    fn partition(principal: Uid) -> String {
-        format!("perm#{principal}")
+    fn key_of(holder: &Holder, resource: &str) -> Key {
+        Key::new(Self::partition(holder), resource)
+    }
+
+    fn new(holder: &Holder, resource: &Resource, action: Action, owner: Option<Uid>) -> Self {
+        let (principal, role) = match holder {
+            Holder::One(uid) => (Some(*uid), None),
+            Holder::Role(role, owner) => (*owner, Some(role.clone())),
+        };
+        Self { principal, role, resource: resource.clone(), action, owner }
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        match (&self.role, self.principal) {
+            (Some(role), owner) => Some(Holder::Role(role.clone(), owner)),
+            (None, Some(uid)) => Some(Holder::One(uid)),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it counts for that holder, in a namespace that `owner` owns now.
+    fn stands(&self, holder: &Holder, owner: Option<Uid>) -> bool {
+        self.holder().as_ref() == Some(holder) && (self.owner.is_none() || self.owner == owner)
     }
 }
 
-impl Record for Permission {
+impl Record for Held {
     const FORMAT: u32 = 1;
     fn key(&self) -> Key {
-        Self::key_of(self.principal, &self.resource)
+        let partition = match &self.role {
+            Some(role) => format!("perm#role:{role}"),
+            None => format!("perm#{}", self.principal.unwrap_or(Uid([0; 16]))),
+        };
+        Key::new(partition, self.resource.as_str())
+    }
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// The entry that lists a permission among those on a namespace's resources. The row of the permission is what counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Listed {
+    principal: Principal,
+    resource: Resource,
+}
+
+impl Listed {
+    fn partition(namespace: Option<&str>) -> String {
+        format!("perm#on:{}", namespace.unwrap_or_default())
+    }
+}
+
+impl Record for Listed {
+    const FORMAT: u32 = 1;
+    fn key(&self) -> Key {
+        // No resource has a line break, so one's entries never stand among another's.
+        Key::new(Self::partition(self.resource.namespace()), format!("{}\n{}", self.resource, self.principal))
     }
     fn expires_at(&self) -> Option<Timestamp> {
         None
@@ -86,197 +176,616 @@ impl Record for Permission {
 /// them: they open what is behind a gate for whoever holds them, so an operator gives that right.
 const OWNED: [&str; 9] = ["storage", "image", "job", "blob", "disk", "flow", "secret", "role", "serviceaccount"];
 
-/// Whether an account may do that with a resource; `as_admin`: its token was not narrowed to less than its roles. `row` is
-/// what is kept under [`Permission::key_of`] for the two.
+/// What somebody may do with a resource, to be answered by rows that are read together with others.
 ///
-/// An account that may not sign in may do nothing. Admins have `manage` on everything, owners on what is theirs, and no
-/// row takes that away; for everybody else the row decides, if it is about this account and this resource.
-pub fn allows(
-    account: &Account,
-    as_admin: bool,
-    resource: &Resource,
-    row: Option<&Permission>,
-    wanted: Action,
-) -> bool {
-    let stands = account.enabled && account.deleted_at.is_none();
-    // Nobody wants to be denied: whoever asks for that asks for something else by mistake.
-    if !stands || wanted == Action::Deny {
-        return false;
-    }
-    let owns = || OWNED.contains(&resource.scheme()) && resource.namespace() == account.namespace.as_str();
-    let granted =
-        || row.is_some_and(|row| row.principal == account.uid && row.resource == *resource && row.action >= wanted);
-    (as_admin && account.is_admin()) || owns() || granted()
+/// Whoever may not sign in may do nothing. Admins have `manage` on everything, owners on what is theirs, and no `deny` takes
+/// that away; for everybody else the rows decide.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    subject: &'a Subject,
+    resource: &'a Resource,
 }
 
-/// Gives a user a permission on a resource. What the user has already is never lowered: the answer is what holds now.
+impl<'a> Question<'a> {
+    /// What `subject` may do with `resource`.
+    pub fn new(subject: &'a Subject, resource: &'a Resource) -> Self {
+        Self { subject, resource }
+    }
+
+    /// What is known without a row.
+    fn known(self) -> Option<Action> {
+        let owns = || self.resource.namespace().is_some_and(|namespace| self.subject.owns(namespace));
+        match self.subject.stands() {
+            false => Some(Action::Deny),
+            true if self.subject.is_admin() => Some(Action::Manage),
+            true if OWNED.contains(&self.resource.scheme()) && owns() => Some(Action::Manage),
+            true => None,
+        }
+    }
+
+    /// The namespaces whose owners must be known: the resource's, and those of roles.
+    fn namespaces(self) -> Vec<String> {
+        let mut namespaces: Vec<String> = self.resource.namespace().map(ToOwned::to_owned).into_iter().collect();
+        for holder in self.subject.holders(|_| None) {
+            if let Holder::Role(role, _) = holder {
+                namespaces.push(super::principal::namespace_of(&role).to_owned());
+            }
+        }
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        namespaces
+    }
+
+    /// What must be read to answer: nothing, if it is known.
+    pub fn keys(self) -> Vec<Key> {
+        if self.known().is_some() {
+            return Vec::new();
+        }
+        let mut keys: Vec<Key> = self.namespaces().iter().map(|name| NamespaceOwner::key_of(name)).collect();
+        for holder in self.subject.holders(|_| None) {
+            keys.extend(self.resource.ancestors().map(|above| Held::key_of(&holder, above)));
+        }
+        keys
+    }
+
+    /// What it may do, by these rows, in the order of [`Question::keys`]; as many as those are taken.
+    ///
+    /// # Errors
+    /// A row cannot be read.
+    pub fn answer(self, rows: &mut impl Iterator<Item = Option<Item>>) -> Result<Option<Action>, Refusal> {
+        if let Some(known) = self.known() {
+            return Ok(Some(known));
+        }
+        let mut owners = Vec::new();
+        for namespace in self.namespaces() {
+            let owner = decode::<NamespaceOwner>(rows.next().flatten())?.map(|row| row.record.uid);
+            owners.push((namespace, owner));
+        }
+        let owner_of =
+            |name: &str| owners.iter().find(|(namespace, _)| namespace == name).and_then(|(_, owner)| *owner);
+        let owner = self.resource.namespace().and_then(owner_of);
+        let mut found = None;
+        for holder in self.subject.holders(owner_of) {
+            for above in self.resource.ancestors() {
+                let held = decode::<Held>(rows.next().flatten())?.map(|row| row.record);
+                // What is above the namespace was granted on a whole cluster, which nobody owns.
+                let held = held.filter(|held| held.stands(&holder, owner) && held.resource.as_str() == above);
+                found = match (found, held.map(|held| held.action)) {
+                    (Some(Action::Deny), _) | (_, Some(Action::Deny)) => Some(Action::Deny),
+                    (found, action) => found.max(action),
+                };
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether somebody may do that with a resource now. One round trip, or none if it is known without.
 ///
 /// # Errors
-/// `Absent`: there is no such user. `Invalid` for `uri`: the resource is in another cluster. `Unavailable`.
+/// `Unavailable`.
+pub async fn may(
+    service: &Service,
+    now: Timestamp,
+    subject: &Subject,
+    resource: &Resource,
+    wanted: Action,
+) -> Result<bool, Refusal> {
+    let asked = [(resource.clone(), wanted)];
+    Ok(not_granted(service, now, subject, &asked).await?.is_empty())
+}
+
+/// Refuses whoever may not do all of this now.
+///
+/// # Errors
+/// `Forbidden`, with what is missing; `Unavailable`.
+pub async fn require(
+    service: &Service,
+    now: Timestamp,
+    subject: &Subject,
+    asked: &[(Resource, Action)],
+) -> Result<(), Refusal> {
+    let missing = not_granted(service, now, subject, asked).await?;
+    if missing.is_empty() { Ok(()) } else { Err(Refusal::not_granted(missing)) }
+}
+
+/// Those that somebody may not do now, in one round trip.
+async fn not_granted(
+    service: &Service,
+    now: Timestamp,
+    subject: &Subject,
+    asked: &[(Resource, Action)],
+) -> Result<Vec<(Resource, Action)>, Refusal> {
+    let questions: Vec<_> = asked.iter().map(|(resource, _)| Question::new(subject, resource)).collect();
+    let keys: Vec<Key> = questions.iter().flat_map(|question| question.keys()).collect();
+    let rows = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? };
+    let mut rows = rows.into_iter();
+    let mut missing = Vec::new();
+    for (question, (resource, wanted)) in questions.into_iter().zip(asked) {
+        let has = question.answer(&mut rows)?;
+        // In another cluster nobody has anything: that is for its own service to say.
+        let here = resource.is_in(&service.policy.cluster);
+        if !here || !has.is_some_and(|has| has.gives(*wanted)) {
+            missing.push((resource.clone(), *wanted));
+        }
+    }
+    Ok(missing)
+}
+
+fn check(service: &Service, resources: &[&Resource]) -> Result<(), Refusal> {
+    if resources.is_empty() || resources.len() > MOST_AT_ONCE {
+        return Err(Refusal::malformed(format!("between 1 and {MOST_AT_ONCE} resources must be given")));
+    }
+    for (n, resource) in resources.iter().enumerate() {
+        if !resource.is_in(&service.policy.cluster) {
+            return Err(of_another_cluster(&service.policy.cluster, "uri"));
+        }
+        if resources[..n].contains(resource) {
+            return Err(Refusal::invalid("uri", "names a resource twice"));
+        }
+    }
+    Ok(())
+}
+
+/// A principal, and rows that it may have, read together.
+struct Rows {
+    holder: Holder,
+    /// Of each resource: who owns its namespace, and the row as it is.
+    held: Vec<(Option<Uid>, Option<Row<Held>>)>,
+}
+
+/// Two round trips: who that is, then the rows.
+async fn rows_of(
+    service: &Service,
+    now: Timestamp,
+    of: &Principal,
+    resources: &[&Resource],
+) -> Result<Rows, Refusal> {
+    let mut keys = of.keys();
+    keys.extend(resources.iter().map(|resource| NamespaceOwner::key_of(resource.namespace().unwrap_or_default())));
+    let mut rows = service.store.get(now, &keys).await?.into_iter();
+    let holder = of.resolve(&mut rows)?.ok_or_else(|| of.absent())?;
+    let keys: Vec<Key> = resources.iter().map(|resource| Held::key_of(&holder, resource.as_str())).collect();
+    let held = service.store.get(now, &keys).await?;
+    let held = rows.zip(held).map(|(owner, held)| {
+        let owner = decode::<NamespaceOwner>(owner)?.map(|row| row.record.uid);
+        Ok((owner, decode::<Held>(held)?))
+    });
+    Ok(Rows { held: held.collect::<Result<_, Refusal>>()?, holder })
+}
+
+/// Gives a principal permissions, all or none; `by` needs `manage` on each resource. What somebody has already is never
+/// lowered, except that a `deny` takes the place of whatever there is, and gives way to whatever is granted after it. The
+/// answer is what holds now, in the order asked.
+///
+/// # Errors
+/// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Malformed`: none or more than
+/// [`MOST_AT_ONCE`]; `Invalid` for `uri`: one is in another cluster, or given twice; `Unavailable`.
 pub async fn grant(
     service: &Service,
     now: Timestamp,
-    user: &str,
-    resource: &Resource,
-    action: Action,
-    actor: &str,
-) -> Result<Permission, Refusal> {
-    if !resource.is_in(&service.policy.cluster) {
-        return Err(of_another_cluster(&service.policy.cluster, "uri"));
-    }
-    let account = manage::get(service, now, user).await?.record;
-    let mut row: Option<Row<Permission>> = service.read(now, Permission::key_of(account.uid, resource)).await?;
+    by: &Subject,
+    to: &Principal,
+    wanted: &[(Resource, Action)],
+) -> Result<Vec<Permission>, Refusal> {
+    let resources: Vec<&Resource> = wanted.iter().map(|(resource, _)| resource).collect();
+    check(service, &resources)?;
+    require_manage(service, now, by, &resources).await?;
+    put(service, now, by, to, wanted).await
+}
+
+async fn require_manage(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    resources: &[&Resource],
+) -> Result<(), Refusal> {
+    let needed: Vec<_> = resources.iter().map(|resource| ((*resource).clone(), Action::Manage)).collect();
+    require(service, now, by, &needed).await
+}
+
+async fn put(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    to: &Principal,
+    wanted: &[(Resource, Action)],
+) -> Result<Vec<Permission>, Refusal> {
+    let resources: Vec<&Resource> = wanted.iter().map(|(resource, _)| resource).collect();
+    let Rows { holder, mut held } = rows_of(service, now, to, &resources).await?;
     for _ in 0..ROUNDS {
-        let when = match row {
-            Some(Row { record, .. }) if record.action >= action => return Ok(record),
-            Some(Row { version, .. }) => When::VersionIs(version),
-            None => When::Absent,
-        };
-        let permission = Permission { principal: account.uid, resource: resource.clone(), action };
-        match service.commit(now, vec![permission.put(when)]).await {
-            Ok(_) => {
-                tracing::info!(
-                    target: "gatemint::audit", event = "permission_granted", user.name = %account.name,
-                    permission.resource = %resource, permission.action = action.as_str(), actor,
-                );
-                return Ok(permission);
+        let mut writes = Vec::new();
+        // Which of the wanted a write is about: every other write is the entry that lists it.
+        let mut about = Vec::new();
+        let mut outcome = Vec::with_capacity(wanted.len());
+        for (n, ((resource, wanted), (owner, row))) in wanted.iter().zip(&held).enumerate() {
+            let has = row.as_ref().filter(|row| row.record.stands(&holder, *owner)).map(|row| row.record.action);
+            let stays = has.filter(|has| *wanted != Action::Deny && *has != Action::Deny && has >= wanted);
+            outcome.push(Permission {
+                principal: to.clone(),
+                resource: resource.clone(),
+                action: stays.unwrap_or(*wanted),
+            });
+            if stays.is_none() {
+                let when = row.as_ref().map_or(When::Absent, |row| When::VersionIs(row.version));
+                writes.push(Held::new(&holder, resource, *wanted, *owner).put(when));
+                writes.push(Listed { principal: to.clone(), resource: resource.clone() }.put(When::Always));
+                about.push(n);
             }
-            Err(CommitError::Conflict { current, .. }) => row = decode(current)?,
+        }
+        if writes.is_empty() {
+            return Ok(outcome);
+        }
+        match service.commit(now, writes).await {
+            Ok(_) => {
+                for n in about {
+                    audit("permission_granted", by, &outcome[n]);
+                }
+                return Ok(outcome);
+            }
+            Err(CommitError::Conflict { at, current }) => {
+                let n = about.get(at / 2).ok_or_else(|| Refusal::unavailable("a conflict of an unconditional write"))?;
+                held[*n].1 = decode(current)?;
+            }
             Err(unavailable) => return Err(unavailable.into()),
         }
     }
     Err(Refusal::unavailable("a permission kept changing"))
 }
 
-/// Takes a user's permission on a resource away.
+fn audit(event: &'static str, by: &Subject, permission: &Permission) {
+    tracing::info!(
+        target: "gatemint::audit", event, actor = by.name(), principal = %permission.principal,
+        permission.resource = %permission.resource, permission.action = permission.action.as_str(),
+    );
+}
+
+/// Takes permissions of a principal away, grants and denials alike; `by` needs `manage` on each resource. What it holds
+/// above or below them stays.
 ///
 /// # Errors
-/// `Absent`: there is no such user, or the user has no such permission. `Unavailable`.
+/// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Conflict`: it holds none of them; `Malformed`,
+/// `Invalid` as [`grant`]; `Unavailable`: some may be gone.
 pub async fn revoke(
     service: &Service,
     now: Timestamp,
-    user: &str,
-    resource: &Resource,
-    actor: &str,
+    by: &Subject,
+    of: &Principal,
+    resources: &[Resource],
 ) -> Result<(), Refusal> {
-    let account = manage::get(service, now, user).await?.record;
-    let key = Permission::key_of(account.uid, resource);
-    let row: Option<Row<Permission>> = service.read(now, key.clone()).await?;
-    if row.is_none() {
-        return Err(Refusal::absent("the user was granted nothing on this resource"));
+    let resources: Vec<&Resource> = resources.iter().collect();
+    check(service, &resources)?;
+    require_manage(service, now, by, &resources).await?;
+    let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
+    let mut revoked = false;
+    for (owner, row) in held {
+        let Some(Row { record, .. }) = row else { continue };
+        revoked |= record.stands(&holder, owner);
+        let permission = Permission { principal: of.clone(), resource: record.resource, action: record.action };
+        take_away(service, now, by, &holder, &permission).await?;
     }
+    if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
+}
+
+/// The row goes first: it is what counts. An entry without one is passed over.
+async fn take_away(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    holder: &Holder,
+    permission: &Permission,
+) -> Result<(), Refusal> {
+    let key = Held::key_of(holder, permission.resource.as_str());
     // Whatever it has become meanwhile: nothing is left of it.
     service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
-    tracing::info!(
-        target: "gatemint::audit", event = "permission_revoked", user.name = %account.name,
-        permission.resource = %resource, actor,
-    );
+    audit("permission_revoked", by, permission);
+    let entry = Listed { principal: permission.principal.clone(), resource: permission.resource.clone() };
+    service.commit(now, vec![Write::Delete { key: entry.key(), when: When::Always }]).await?;
     Ok(())
 }
 
-/// Lists what a user was granted, by resource. What the user has as an owner or an admin is not among it.
+/// Makes these a principal's permissions, and takes away what else it was granted itself. For admins. Not one commit:
+/// what is new is granted first.
 ///
 /// # Errors
-/// `Absent`: there is no such user. `Unavailable`.
-pub async fn list(
+/// `Forbidden`; `Absent`; `Invalid` for `uri` as [`grant`]; `Malformed`: more than 1,000; `Unavailable`: some may be done.
+pub async fn replace(
     service: &Service,
     now: Timestamp,
-    user: &str,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<(Vec<Permission>, Option<String>), Refusal> {
-    let account = manage::get(service, now, user).await?.record;
-    let page = service.store.list(now, &Permission::partition(account.uid), after, limit).await?;
-    let mut permissions = Vec::with_capacity(page.items.len());
-    for item in page.items {
-        let row: Option<Row<Permission>> = decode(Some(item))?;
-        permissions.extend(row.map(|row| row.record));
+    by: &Subject,
+    of: &Principal,
+    all: &[(Resource, Action)],
+) -> Result<(), Refusal> {
+    const MOST: usize = 1000;
+    if !by.is_admin() {
+        return Err(Refusal::forbidden("only admins may replace all permissions of somebody"));
     }
-    Ok((permissions, page.next))
+    if all.len() > MOST {
+        return Err(Refusal::malformed(format!("at most {MOST} permissions can be given at once")));
+    }
+    let mut resources: Vec<&Resource> = all.iter().map(|(resource, _)| resource).collect();
+    resources.sort_unstable();
+    if resources.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::invalid("uri", "names a resource twice"));
+    }
+    if resources.iter().any(|resource| !resource.is_in(&service.policy.cluster)) {
+        return Err(of_another_cluster(&service.policy.cluster, "uri"));
+    }
+    let holder = of.find(service, now).await?;
+    let before = rows_within(service, now, &Held::partition(&holder), None, |held: &Held| &held.resource).await?;
+    for some in all.chunks(MOST_AT_ONCE) {
+        put(service, now, by, of, some).await?;
+    }
+    for held in before {
+        let kept = all.iter().find(|(resource, _)| *resource == held.resource);
+        let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
+        match kept {
+            // What was more than is wanted now has to go before the lesser is granted.
+            Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
+                take_away(service, now, by, &holder, &permission).await?;
+                put(service, now, by, of, &[(permission.resource, *wanted)]).await?;
+            }
+            Some(_) => {}
+            None => take_away(service, now, by, &holder, &permission).await?,
+        }
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Ada, who owns the namespace `ada`, with these roles.
-    fn ada(roles: &[&str]) -> Account {
-        serde_json::from_value(serde_json::json!({
-            "name": "ada", "uid": Uid([1; 16]), "namespace": "ada", "email": "", "roles": roles, "enabled": true, "epoch": 0,
-            "password": "no hash", "created_at": 0,
-        }))
-        .unwrap()
+/// What a principal was granted and denied, by resource: what is `below` a resource, or all. What it has as an owner or an
+/// admin is not among it. `with_roles`: also what its roles hold, under their names. For the principal itself, for admins,
+/// and for whoever has `manage` on `below`.
+///
+/// # Errors
+/// `Forbidden`, `Absent`; `TooLarge`: more than 20,000; `Unavailable`.
+pub async fn held(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    of: &Principal,
+    below: Option<&Resource>,
+    with_roles: bool,
+) -> Result<Vec<Permission>, Refusal> {
+    if by.principal() != Some(of) {
+        require_sight(service, now, by, below).await?;
     }
-
-    fn resource(text: &str) -> Resource {
-        Resource::parse(text, "uri").unwrap()
+    let mut principals = vec![of.clone()];
+    if let (true, Principal::User(name)) = (with_roles, of) {
+        let row: Option<Row<Account>> = service.read(now, Account::key_of(AccountKey::of(name.as_str()))).await?;
+        let roles = row.into_iter().flat_map(|row| row.record.roles);
+        principals.extend(roles.filter(|role| role.as_str().contains('/')).map(Principal::Role));
     }
+    let mut found = Vec::new();
+    for principal in principals {
+        let holder = principal.find(service, now).await?;
+        let partition = Held::partition(&holder);
+        let rows = rows_within(service, now, &partition, below, |held: &Held| &held.resource).await?;
+        found.extend(rows.into_iter().map(|held| (principal.clone(), holder.clone(), held)));
+    }
+    let owners = owners_of(service, now, found.iter().map(|(_, _, held)| &held.resource)).await?;
+    let standing = found.into_iter().filter(|(_, holder, held)| held.stands(holder, owners.of(&held.resource)));
+    let mut permissions: Vec<_> = standing
+        .map(|(principal, _, held)| Permission { principal, resource: held.resource, action: held.action })
+        .collect();
+    permissions.sort_by(|one, other| (&one.resource, &one.principal).cmp(&(&other.resource, &other.principal)));
+    Ok(permissions)
+}
 
-    const WANTED: [Action; 4] = [Action::List, Action::Read, Action::Write, Action::Manage];
+/// To see what others hold: admins, or `manage` on what is looked at.
+async fn require_sight(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    below: Option<&Resource>,
+) -> Result<(), Refusal> {
+    match below {
+        _ if by.is_admin() => Ok(()),
+        Some(below) => require_manage(service, now, by, &[below]).await,
+        None => Err(Refusal::forbidden("what others were granted is shown to admins, or by a uri that you manage")),
+    }
+}
 
-    #[test]
-    fn an_owner_has_everything_of_her_own_namespace_but_gate_tokens() {
-        for scheme in OWNED {
-            assert!(allows(&ada(&[]), true, &resource(&format!("{scheme}://default/ada/x")), None, Action::Manage));
-            assert!(!allows(&ada(&[]), true, &resource(&format!("{scheme}://default/eve/x")), None, Action::List));
-            assert!(!allows(&ada(&[]), true, &resource(&format!("{scheme}://default/ada.x/x")), None, Action::List));
+/// What others were granted and denied on the resources of a principal's namespace, or on what is `below` a resource; by
+/// resource. For the principal itself about its own namespace, for admins, and for whoever has `manage` on `below`.
+///
+/// # Errors
+/// `Forbidden`, `Absent`; `TooLarge`: more than 20,000; `Unavailable`.
+pub async fn shared(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    of: &Principal,
+    below: Option<&Resource>,
+) -> Result<Vec<Permission>, Refusal> {
+    let namespace = match (below, of.namespace()) {
+        (Some(below), _) => {
+            require_sight(service, now, by, Some(below)).await?;
+            below.namespace().map(ToOwned::to_owned)
         }
-        for other in ["gatetoken://default/ada", "tokens://default/ada", "job-x://default/ada"] {
-            assert!(!allows(&ada(&[]), true, &resource(other), None, Action::List), "{other}");
-        }
-    }
-
-    #[test]
-    fn an_admin_has_everything_while_she_may_sign_in() {
-        let gate = resource("gatetoken://default/eve");
-        assert!(allows(&ada(&["admin"]), true, &gate, None, Action::Manage));
-        for roles in [&["admin"][..], &[]] {
-            let own = resource("job://default/ada/x");
-            let disabled = Account { enabled: false, ..ada(roles) };
-            let deleted = Account { deleted_at: Some(Timestamp(1)), ..ada(roles) };
-            assert!(
-                !allows(&disabled, true, &own, None, Action::List) && !allows(&deleted, true, &own, None, Action::List)
-            );
-        }
-    }
-
-    #[test]
-    fn a_row_gives_its_action_and_less_on_its_resource_to_its_principal_alone() {
-        let gate = resource("gatetoken://default/vms");
-        for (action, _) in Action::ALL {
-            let row = Permission { principal: Uid([1; 16]), resource: gate.clone(), action };
-            for wanted in WANTED {
-                assert_eq!(
-                    allows(&ada(&[]), true, &gate, Some(&row), wanted),
-                    wanted <= action,
-                    "{action:?} {wanted:?}"
-                );
-                let below = resource("gatetoken://default/vms/x");
-                assert!(!allows(&ada(&[]), true, &below, Some(&row), wanted), "only the exact one");
-                let again = Account { uid: Uid([2; 16]), ..ada(&[]) };
-                assert!(!allows(&again, true, &gate, Some(&row), wanted), "a name that is made again inherits nothing");
+        (None, own) => {
+            if by.principal() != Some(of) {
+                require_sight(service, now, by, None).await?;
             }
-            assert!(!allows(&ada(&["admin"]), true, &gate, Some(&row), Action::Deny), "nobody wants to be denied");
+            match (own, by.namespace().filter(|_| by.principal() == Some(of))) {
+                (Some(own), _) => Some(own.to_owned()),
+                (None, Some(own)) => Some(own.to_string()),
+                (None, None) => {
+                    let account: Option<Row<Account>> =
+                        service.read(now, Account::key_of(AccountKey::of(&of.to_string()))).await?;
+                    let account = account.filter(|row| row.record.deleted_at.is_none()).ok_or_else(|| of.absent())?;
+                    Some(account.record.namespace.to_string())
+                }
+            }
+        }
+    };
+    let partition = Listed::partition(namespace.as_deref());
+    let listed = rows_within(service, now, &partition, below, |listed: &Listed| &listed.resource).await?;
+    let listed: Vec<Listed> = listed.into_iter().filter(|listed| listed.principal != *of).collect();
+    standing_of(service, now, listed).await
+}
+
+/// The permissions that entries list, as their rows are now; without those that are gone, or whose principals are.
+async fn standing_of(service: &Service, now: Timestamp, listed: Vec<Listed>) -> Result<Vec<Permission>, Refusal> {
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut principals: Vec<&Principal> = listed.iter().map(|listed| &listed.principal).collect();
+    principals.sort_unstable();
+    principals.dedup();
+    let keys: Vec<Key> = principals.iter().flat_map(|principal| principal.keys()).collect();
+    let mut rows = service.store.get(now, &keys).await?.into_iter();
+    let mut holders = Vec::with_capacity(principals.len());
+    for principal in principals {
+        holders.push((principal.clone(), principal.resolve(&mut rows)?));
+    }
+    let holder_of = |principal: &Principal| {
+        let at = holders.binary_search_by(|(known, _)| known.cmp(principal)).ok()?;
+        holders[at].1.clone()
+    };
+    let owners = owners_of(service, now, listed.iter().map(|listed| &listed.resource)).await?;
+    let mut found = Vec::with_capacity(listed.len());
+    let mut keys = Vec::with_capacity(listed.len());
+    for listed in listed {
+        let Some(holder) = holder_of(&listed.principal) else { continue };
+        keys.push(Held::key_of(&holder, listed.resource.as_str()));
+        found.push((listed, holder));
+    }
+    let rows = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? };
+    let mut permissions = Vec::with_capacity(found.len());
+    for ((listed, holder), row) in found.into_iter().zip(rows) {
+        let held = decode::<Held>(row)?.map(|row| row.record);
+        if let Some(held) = held.filter(|held| held.stands(&holder, owners.of(&listed.resource))) {
+            let Listed { principal, resource } = listed;
+            permissions.push(Permission { principal, resource, action: held.action });
         }
     }
+    Ok(permissions)
+}
 
-    #[test]
-    fn no_deny_binds_an_owner_or_an_admin() {
-        let own = resource("job://default/ada/x");
-        let denied = Permission { principal: Uid([1; 16]), resource: own.clone(), action: Action::Deny };
-        assert!(allows(&ada(&[]), true, &own, Some(&denied), Action::Manage));
-        let gate = resource("gatetoken://default/vms");
-        let denied = Permission { resource: gate.clone(), ..denied };
-        assert!(allows(&ada(&["admin"]), true, &gate, Some(&denied), Action::Manage));
-        assert!(!allows(&ada(&[]), true, &gate, Some(&denied), Action::List));
+/// Who owns which namespace now.
+struct Owners(Vec<(String, Option<Uid>)>);
+
+impl Owners {
+    fn of(&self, resource: &Resource) -> Option<Uid> {
+        let namespace = resource.namespace()?;
+        self.0.iter().find(|(name, _)| name == namespace).and_then(|(_, owner)| *owner)
     }
+}
 
-    #[test]
-    fn an_action_has_a_name_and_a_rank() {
-        for (action, name) in Action::ALL {
-            assert_eq!((Action::parse(name), action.as_str()), (Some(action), name));
+async fn owners_of(
+    service: &Service,
+    now: Timestamp,
+    resources: impl Iterator<Item = &Resource>,
+) -> Result<Owners, Refusal> {
+    let mut namespaces: Vec<&str> = resources.filter_map(Resource::namespace).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    if namespaces.is_empty() {
+        return Ok(Owners(Vec::new()));
+    }
+    let keys: Vec<Key> = namespaces.iter().map(|namespace| NamespaceOwner::key_of(namespace)).collect();
+    let rows = service.store.get(now, &keys).await?;
+    let mut owners = Vec::with_capacity(rows.len());
+    for (namespace, row) in namespaces.into_iter().zip(rows) {
+        owners.push((namespace.to_owned(), decode::<NamespaceOwner>(row)?.map(|row| row.record.uid)));
+    }
+    Ok(Owners(owners))
+}
+
+/// The records of a partition whose resource is `below` one, or all of them. Their sort keys begin with the resource.
+async fn rows_within<T: Record>(
+    service: &Service,
+    now: Timestamp,
+    partition: &str,
+    below: Option<&Resource>,
+    resource: impl Fn(&T) -> &Resource,
+) -> Result<Vec<T>, Refusal> {
+    let mut found = Vec::new();
+    let prefix = below.map(|below| below.as_str().to_owned());
+    // The resource's own place is not after itself; what comes just before it is not known, so a character less is.
+    let mut after = prefix.clone();
+    after.as_mut().map(String::pop);
+    loop {
+        let page = service.store.list(now, partition, after.as_deref(), PAGE).await?;
+        for item in page.items {
+            if prefix.as_ref().is_some_and(|prefix| !item.key.sort.starts_with(prefix.as_str()) && item.key.sort > *prefix) {
+                return Ok(found);
+            }
+            let Some(row) = decode::<T>(Some(item))? else { continue };
+            if below.is_none_or(|below| resource(&row.record).is_within(below)) {
+                found.push(row.record);
+            }
+            if found.len() > MOST_LISTED {
+                return Err(Refusal::new(
+                    RefusalKind::TooLarge,
+                    "there are more than 20,000 permissions: ask for those below a uri",
+                ));
+            }
         }
-        assert!(Action::ALL.is_sorted());
-        assert_eq!(Action::parse("own"), None);
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
     }
+}
+
+/// Those of `asked` that a principal may not do. For the principal itself, for admins, and for whoever has `manage` on all
+/// that is asked about.
+///
+/// # Errors
+/// `Forbidden`, `Absent`, `Malformed`, `Invalid` as [`grant`]; `Unavailable`.
+pub async fn missing(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    of: &Principal,
+    asked: &[(Resource, Action)],
+) -> Result<Vec<(Resource, Action)>, Refusal> {
+    let resources: Vec<&Resource> = asked.iter().map(|(resource, _)| resource).collect();
+    if resources.is_empty() || resources.len() > MOST_AT_ONCE {
+        return Err(Refusal::malformed(format!("between 1 and {MOST_AT_ONCE} resources must be given")));
+    }
+    if by.principal() == Some(of) {
+        return not_granted(service, now, by, asked).await;
+    }
+    if !by.is_admin() {
+        require_manage(service, now, by, &resources).await?;
+    }
+    let subject = match of {
+        Principal::User(name) => {
+            let account: Option<Row<Account>> = service.read(now, Account::key_of(AccountKey::of(name.as_str()))).await?;
+            let account = account.filter(|row| row.record.deleted_at.is_none()).ok_or_else(|| of.absent())?;
+            Subject::of_account(&account.record, true)
+        }
+        Principal::ServiceAccount { namespace, name } => {
+            let account: Option<Row<ServiceAccount>> =
+                service.read(now, ServiceAccount::key_of(namespace.as_str(), name.as_str())).await?;
+            let account = account.ok_or_else(|| of.absent())?.record;
+            let owner: Option<Row<Account>> =
+                service.read(now, Account::key_of(AccountKey::of(account.owner.name.as_str()))).await?;
+            let owner = owner.map(|row| row.record);
+            if !owner.as_ref().is_some_and(|owner| account.is_of(owner)) {
+                return Err(of.absent());
+            }
+            Subject::of_service_account(&account, account.is_upheld_by(owner.as_ref()))
+        }
+        Principal::Role(role) => Subject::of_role(role),
+    };
+    not_granted(service, now, &subject, asked).await
+}
+
+/// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
+/// its uid never comes back, and it would only lie there.
+pub(in crate::domain) async fn sweep(service: &Service, now: Timestamp, of: &Principal, uid: Uid) -> Result<(), Refusal> {
+    const MOST: usize = 100;
+    let page = service.store.list(now, &Held::partition(&Holder::One(uid)), None, MOST).await?;
+    for item in page.items {
+        let key = item.key.clone();
+        if let Some(row) = decode::<Held>(Some(item))? {
+            let entry = Listed { principal: of.clone(), resource: row.record.resource };
+            service.commit(now, vec![Write::Delete { key: entry.key(), when: When::Always }]).await?;
+        }
+        service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a permission is about: `scheme://cluster/namespace[/segment…]`, which has one spelling.
+//! What a permission is about: `scheme://cluster[/namespace[/segment…]]`, which has one spelling.
 
 use std::fmt;
 
@@ -9,12 +9,17 @@ use crate::domain::{
     ids::{Name, is_name},
 };
 
-/// The longest resource, in bytes: a store's sort key takes no more.
-pub const MAX_RESOURCE: usize = 1024;
+/// The longest resource, in bytes: together with the longest principal it is a store's longest sort key.
+pub const MAX_RESOURCE: usize = 768;
 
-/// A resource's URI: `scheme://cluster/namespace[/segment…]`, at most 1,024 bytes. Cluster and namespace are names; a
-/// segment is not empty, not `.` or `..`, and has no `?`, `#`, `%` and no control character. So no two spellings are
-/// about the same thing, and nothing in it is ever decoded.
+/// The most segments behind the cluster: a decision reads each of them, for the principal and for each of its roles.
+pub const MAX_DEPTH: usize = 32;
+
+/// A resource's URI: `scheme://cluster[/namespace[/segment…]]`, at most 768 bytes and 32 segments behind the cluster.
+/// Cluster and namespace are names; a segment is not empty, not `.` or `..`, and has no `?`, `#`, `%` and no control
+/// character. So no two spellings are about the same thing, and nothing in it is ever decoded.
+///
+/// What is above it, segment by segment up to the cluster, is its ancestors: a permission on one of them counts for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Resource(String);
@@ -33,32 +38,70 @@ impl Resource {
         } else {
             Err(Refusal::invalid(
                 field,
-                "must be scheme://cluster/namespace[/segment…], at most 1024 bytes, without empty segments, '.', '..', \
-                 '?', '#' and '%', e.g. job://default/ada/notebook",
+                "must be scheme://cluster[/namespace[/segment…]], at most 768 bytes and 32 segments, without empty \
+                 segments, '.', '..', '?', '#' and '%', e.g. job://default/ada/notebook",
             ))
         }
     }
 
-    /// Parses a URI as a person writes it: whole, or `gatetoken:NAMESPACE`.
+    /// Parses a URI as a person writes it: whole, or short, in this cluster. `SCHEME:path` is below the namespace
+    /// given, `SCHEME:` is all of it, `SCHEME:/NAMESPACE/path` is in another one; of gate tokens, which have no path,
+    /// `gatetoken:NAMESPACE` names the namespace.
     ///
     /// # Errors
-    /// `Invalid`, for the field named: another short form, or no URI at all.
-    pub fn named(text: &str, cluster: &Name, field: &'static str) -> Result<Self, Refusal> {
-        match text.split_once(':') {
-            Some((_, rest)) if rest.starts_with("//") => Self::parse(text, field),
-            Some((Self::GATETOKEN, namespace)) => Ok(Self::gatetoken(cluster, &Name::parse(namespace, field)?)),
-            _ => Err(Refusal::invalid(
+    /// `Invalid`, for the field named: no URI, or a short one without a namespace that it could be in.
+    pub fn named(text: &str, cluster: &Name, namespace: Option<&Name>, field: &'static str) -> Result<Self, Refusal> {
+        let Some((scheme, path)) = text.split_once(':') else {
+            return Err(Refusal::invalid(
                 field,
-                format!(
-                    "must be a whole URI, e.g. job://{cluster}/ada/notebook; the one short form is gatetoken:NAMESPACE"
-                ),
-            )),
+                format!("must be a URI, whole (job://{cluster}/ada/notebook) or short (job:notebook)"),
+            ));
+        };
+        if path.starts_with("//") {
+            return Self::parse(text, field);
         }
+        let in_own = || {
+            namespace.ok_or_else(|| {
+                Refusal::invalid(field, format!("must be a whole URI here, e.g. {scheme}://{cluster}/ada/notebook"))
+            })
+        };
+        let whole = match (scheme, path) {
+            (_, path) if path.starts_with('/') => format!("{scheme}://{cluster}{path}"),
+            (_, "") => format!("{scheme}://{cluster}/{}", in_own()?),
+            (Self::GATETOKEN, other) => format!("{scheme}://{cluster}/{other}"),
+            (_, path) => format!("{scheme}://{cluster}/{}/{path}", in_own()?),
+        };
+        Self::parse(&whole, field)
     }
 
     /// The resource on which `write` is the right to mint gate tokens in a namespace.
     pub fn gatetoken(cluster: &Name, namespace: &Name) -> Self {
         Self(format!("{}://{cluster}/{namespace}", Self::GATETOKEN))
+    }
+
+    /// All service accounts of a namespace: `manage` is the right to make and end them.
+    pub fn service_accounts(cluster: &Name, namespace: &Name) -> Self {
+        Self(format!("serviceaccount://{cluster}/{namespace}"))
+    }
+
+    /// A service account.
+    pub fn service_account(cluster: &Name, namespace: &Name, name: &Name) -> Self {
+        Self(format!("serviceaccount://{cluster}/{namespace}/{name}"))
+    }
+
+    /// The resource on which `write` is the right to request short-lived tokens of a service account.
+    pub fn service_account_token(cluster: &Name, namespace: &Name, name: &Name) -> Self {
+        Self(format!("serviceaccount://{cluster}/{namespace}/{name}/token"))
+    }
+
+    /// The resource on which `read` is the right to have tokens reviewed.
+    pub fn token_review(cluster: &Name) -> Self {
+        Self(format!("tokenreview://{cluster}"))
+    }
+
+    /// A secret.
+    pub fn secret(cluster: &Name, namespace: &Name, name: &Name) -> Self {
+        Self(format!("secret://{cluster}/{namespace}/{name}"))
     }
 
     /// The URI as text.
@@ -73,12 +116,25 @@ impl Resource {
 
     /// The cluster, a name.
     pub fn cluster(&self) -> &str {
-        self.part(2)
+        self.part(2).unwrap_or_default()
     }
 
-    /// The namespace, a name.
-    pub fn namespace(&self) -> &str {
+    /// The namespace, a name; none of a whole cluster.
+    pub fn namespace(&self) -> Option<&str> {
         self.part(3)
+    }
+
+    /// Itself, and what is above it: a segment less each time, the cluster last.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        let cluster = self.0.find("://").map_or(0, |at| at + 3);
+        let cuts = self.0.bytes().enumerate().skip(cluster).filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+        let above: Vec<usize> = cuts.collect();
+        std::iter::once(self.0.as_str()).chain(above.into_iter().rev().map(|at| &self.0[..at]))
+    }
+
+    /// Whether it is `other`, or below it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.strip_prefix(other.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether it is in that cluster.
@@ -86,8 +142,8 @@ impl Resource {
         self.cluster() == cluster.as_str()
     }
 
-    fn part(&self, n: usize) -> &str {
-        self.0.split('/').nth(n).unwrap_or_default()
+    fn part(&self, n: usize) -> Option<&str> {
+        self.0.split('/').nth(n)
     }
 }
 
@@ -101,8 +157,9 @@ fn is_resource(text: &str) -> bool {
     let mut segments = rest.split('/');
     text.len() <= MAX_RESOURCE
         && is_scheme(scheme)
+        && rest.split('/').count() <= MAX_DEPTH + 1
         && segments.next().is_some_and(is_name)
-        && segments.next().is_some_and(is_name)
+        && segments.next().is_none_or(is_name)
         && segments.all(is_segment)
 }
 
@@ -146,8 +203,10 @@ mod tests {
     #[test]
     fn a_resource_has_one_spelling() {
         let longest = format!("job://default/ada/{}", "x".repeat(MAX_RESOURCE - 18));
+        let deepest = format!("job://default/ada{}", "/x".repeat(MAX_DEPTH - 1));
         for good in
-            ["job://default/ada", "job://default/ada/a b/ä", "x-1://eu.prod/a.b/c:d", "storage://c/n/...", &longest]
+            ["job://default/ada", "job://default/ada/a b/ä", "x-1://eu.prod/a.b/c:d", "storage://c/n/...", "job://default",
+             &longest, &deepest]
         {
             assert!(Resource::parse(good, "uri").is_ok(), "{good}");
         }
@@ -157,7 +216,7 @@ mod tests {
             "job",
             "job:ada",
             "job://",
-            "job://default",
+            &format!("{deepest}/x"),
             "job://default/",
             "job:///ada",
             "job://default//x",
@@ -192,7 +251,18 @@ mod tests {
     #[test]
     fn its_parts_are_found_again() {
         let resource = Resource::parse("job://eu.prod/ada/a/b", "uri").unwrap();
-        assert_eq!((resource.scheme(), resource.cluster(), resource.namespace()), ("job", "eu.prod", "ada"));
+        assert_eq!((resource.scheme(), resource.cluster(), resource.namespace()), ("job", "eu.prod", Some("ada")));
+        let above: Vec<_> = resource.ancestors().collect();
+        let all = ["job://eu.prod/ada/a/b", "job://eu.prod/ada/a", "job://eu.prod/ada", "job://eu.prod"];
+        assert_eq!(above, all);
+        for whole in above {
+            let above = Resource::parse(whole, "uri").unwrap();
+            assert!(resource.is_within(&above));
+            assert_eq!(above.is_within(&resource), above == resource);
+        }
+        let beside = Resource::parse("job://eu.prod/ada/a/bc", "uri").unwrap();
+        assert!(!beside.is_within(&resource) && !resource.is_within(&beside));
+        assert_eq!(Resource::parse("tokenreview://default", "uri").unwrap().namespace(), None);
         assert!(resource.is_in(&name("eu.prod")) && !resource.is_in(&name("eu")));
         let gate = Resource::gatetoken(&name("default"), &name("vms"));
         assert_eq!(gate.as_str(), "gatetoken://default/vms");
@@ -200,14 +270,25 @@ mod tests {
     }
 
     #[test]
-    fn a_person_writes_it_whole_or_names_a_namespace_of_gate_tokens() {
-        let cluster = name("default");
-        let named = |text: &str| Resource::named(text, &cluster, "uri").map(|resource| resource.0);
-        assert_eq!(named("gatetoken:vms").unwrap(), "gatetoken://default/vms");
-        assert_eq!(named("job://default/ada/x").unwrap(), "job://default/ada/x");
-        let bad = ["job:x", "gatetoken:", "gatetoken:a/b", "gatetoken:A", "vms", "", "job://default"];
-        for bad in bad {
+    fn a_person_writes_it_whole_or_short() {
+        let (cluster, own) = (name("default"), name("ada"));
+        let named = |text: &str| Resource::named(text, &cluster, Some(&own), "uri").map(|resource| resource.0);
+        for (text, whole) in [
+            ("gatetoken:vms", "gatetoken://default/vms"),
+            ("gatetoken:", "gatetoken://default/ada"),
+            ("job://default/ada/x", "job://default/ada/x"),
+            ("job:x", "job://default/ada/x"),
+            ("storage:a/b", "storage://default/ada/a/b"),
+            ("storage:/eve/b", "storage://default/eve/b"),
+            ("job:", "job://default/ada"),
+        ] {
+            assert_eq!(named(text).unwrap(), whole);
+        }
+        for bad in ["gatetoken:A", "vms", "", "job:../eve", "job:x/", "job:/", "Job:x", ":x", "job:x?y", "job:a//b"] {
             assert_eq!(named(bad).unwrap_err().field, Some("uri"), "{bad}");
+        }
+        for short in ["job:x", "job:"] {
+            assert!(Resource::named(short, &cluster, None, "uri").is_err(), "{short}");
         }
     }
 }

@@ -106,10 +106,17 @@ pub struct NamespaceOwner {
     pub uid: Uid,
 }
 
+impl NamespaceOwner {
+    /// Where it is written who owns that namespace.
+    pub fn key_of(namespace: &str) -> Key {
+        Key::new("names#namespaces", namespace)
+    }
+}
+
 impl Record for NamespaceOwner {
     const FORMAT: u32 = 1;
     fn key(&self) -> Key {
-        Key::new("names#namespaces", self.namespace.as_str())
+        Self::key_of(self.namespace.as_str())
     }
     fn expires_at(&self) -> Option<Timestamp> {
         None

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    GateToken, GateTokenId, Use,
+    GateToken, Jti, Use,
     mint::same,
     presented::{Closed, standing},
 };
@@ -93,7 +93,7 @@ impl Link {
                 }
                 return cookie_of(service, now, &row.record).await.map(Ok);
             }
-            let cookie = GateTokenId::draw(row.record.id.minter, service.entropy.as_ref());
+            let cookie = Jti::draw(row.record.id.account, service.entropy.as_ref());
             let used = GateToken { used: Some(Use { cookie, at: now, address }), ..row.record.clone() };
             match service.commit(now, vec![used.put(When::VersionIs(row.version))]).await {
                 Ok(_) => {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use super::{
-    BySession, Exchange, GateToken, GateTokenId, Minter, Origin, Pattern, Patterns, Verbs, parse_duration,
+    BySession, Exchange, GateToken, Jti, Minter, Origin, Pattern, Patterns, Verbs, parse_duration,
     token::LONGEST,
 };
 use crate::{
@@ -22,9 +22,6 @@ const FARTHEST: Duration = Duration::from_hours(31 * 24);
 
 /// How long a gate token lives whose request says nothing.
 const USUAL_LIFE: Duration = Duration::from_hours(1);
-
-/// The most labels.
-const MOST_LABELS: usize = 64;
 
 /// A gate token to be made: what its request says, not judged yet.
 #[derive(Clone, Debug, Default)]
@@ -182,7 +179,7 @@ struct Judged {
 
 fn judge(service: &Service, now: Timestamp, namespace: Name, mut new: NewGateToken) -> Result<Judged, Refusal> {
     let name = Name::parse(&new.name, "metadata.name")?;
-    check_labels(&new.labels)?;
+    labels::check(&new.labels)?;
     let key_sets = &service.policy.key_sets;
     if new.key_set.is_empty() {
         new.key_set = key_sets.first().cloned().unwrap_or_default();
@@ -209,7 +206,7 @@ impl Judged {
         GateToken {
             namespace: self.namespace,
             name: self.name,
-            id: GateTokenId::draw(key, service.entropy.as_ref()),
+            id: Jti::draw(key, service.entropy.as_ref()),
             minter: Minter { name: account.name.clone(), uid: account.uid, epoch: account.epoch, exchange },
             created_at: self.now,
             labels: self.new.labels,
@@ -271,21 +268,6 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
         && !text.contains(['[', ' ', ',']);
     let moment = jiff::Timestamp::from_str(text).ok().filter(|_| shaped)?;
     u64::try_from(moment.as_second()).ok().map(Timestamp)
-}
-
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
-    let sound = labels.len() <= MOST_LABELS
-        && labels.iter().all(|(key, value)| {
-            (1..=317).contains(&key.len()) && plain(key) && value.len() <= 63 && plain(value) && !value.contains('/')
-        });
-    if sound {
-        return Ok(());
-    }
-    Err(Refusal::invalid(
-        "metadata.labels",
-        "at most 64; keys of 1 to 317 and values of up to 63 letters, digits, '-', '_' and '.' (keys may have '/')",
-    ))
 }
 
 /// Writes a new gate token, and signs it.

@@ -1,7 +1,6 @@
 //! Gate tokens: a token that opens only the URLs it names, and the links that put it into a browser.
 
 mod duration;
-mod id;
 pub mod link;
 pub mod mint;
 mod origin;
@@ -12,7 +11,6 @@ mod token;
 mod verbs;
 
 pub use duration::parse_duration;
-pub use id::GateTokenId;
 pub use origin::{BadOrigin, Host, Origin, Scheme};
 pub use path::{BadPath, Path};
 pub use pattern::{Pattern, Patterns, Target};

@@ -1,6 +1,6 @@
 //! A gate token or link that somebody presents: what it says, and whether its record still stands.
 
-use super::{Exchange, GateToken, GateTokenId, Minter, token::parse_subject};
+use super::{Exchange, GateToken, Jti, Minter, token::parse_subject};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -50,7 +50,7 @@ impl From<BadToken> for Closed {
 #[derive(Clone, Debug)]
 pub struct Presented {
     kind: Kind,
-    id: GateTokenId,
+    id: Jti,
     namespace: Name,
     name: Name,
 }
@@ -71,7 +71,7 @@ impl Presented {
             Ok(claims)
         });
         Ok(claims.map_err(Closed::from).and_then(|claims| {
-            let id = GateTokenId::parse(&claims.jti).ok_or(Closed::Invalid)?;
+            let id = Jti::parse(&claims.jti).ok_or(Closed::Invalid)?;
             let (namespace, name) = parse_subject(&claims.sub).ok_or(Closed::Invalid)?;
             Ok(Self { kind, id, namespace, name })
         }))
@@ -79,7 +79,7 @@ impl Presented {
 
     /// What must be read to go on: the record, and the account that minted it.
     pub fn keys(&self) -> [Key; 2] {
-        [GateToken::key_of(self.namespace.as_str(), self.name.as_str()), Account::key_of(self.id.minter)]
+        [GateToken::key_of(self.namespace.as_str(), self.name.as_str()), Account::key_of(self.id.account)]
     }
 
     /// Judges it by these rows, in the order of [`Presented::keys`]. Of one that came of an exchange,
@@ -92,7 +92,7 @@ impl Presented {
         let record: Option<Row<GateToken>> = decode(record)?;
         let account: Option<Row<Account>> = decode(account)?;
         let (Some(row), Some(account)) = (record, account) else { return Ok(Err(Closed::Revoked)) };
-        if !row.record.minter.is_upheld_by(Some(&account.record)) || row.record.minter.key() != self.id.minter {
+        if !row.record.minter.is_upheld_by(Some(&account.record)) || row.record.minter.key() != self.id.account {
             return Ok(Err(Closed::Revoked));
         }
         let of_this = if row.record.one_time && self.kind == Kind::Gate {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GateTokenId, Patterns, Verbs};
+use super::{Jti, Patterns, Verbs};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -65,7 +65,7 @@ impl Minter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// The `jti` of the gate token that it was exchanged for.
-    pub cookie: GateTokenId,
+    pub cookie: Jti,
     /// When.
     pub at: Timestamp,
     /// By whom: the same address gets the same answer again for a moment.
@@ -80,7 +80,7 @@ pub struct GateToken {
     /// Its name in it.
     pub name: Name,
     /// What it is: a token that is made again under the same name has another.
-    pub id: GateTokenId,
+    pub id: Jti,
     /// Who minted it.
     pub minter: Minter,
     /// When.
@@ -173,7 +173,7 @@ impl GateToken {
         service: &Service,
         now: Timestamp,
         kind: Kind,
-        id: GateTokenId,
+        id: Jti,
         iat: Timestamp,
     ) -> Result<Secret<String>, Refusal> {
         let issuer = &service.policy.issuer;

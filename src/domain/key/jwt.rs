@@ -28,10 +28,14 @@ pub enum Kind {
     Gate,
     /// A one-time link: it is exchanged for a gate token once, and good for nothing else.
     Link,
+    /// A service account's long-lived token. It is judged by its record alone, never by its signature.
+    ServiceAccount,
+    /// A service account's short-lived token, as Kubernetes issues it on a TokenRequest.
+    TokenRequest,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Access, Self::Gate, Self::Link];
+    const ALL: [Self; 5] = [Self::Access, Self::Gate, Self::Link, Self::ServiceAccount, Self::TokenRequest];
 
     /// The `typ` of its header.
     pub fn typ(self) -> &'static str {
@@ -39,13 +43,17 @@ impl Kind {
             Self::Access => "at+jwt",
             Self::Gate => "gate+jwt",
             Self::Link => "link+jwt",
+            Self::ServiceAccount => "sa+jwt",
+            Self::TokenRequest => "JWT",
         }
     }
 
-    /// The `aud` of a kind that has only one; an access token's is its issuer or its client's audiences.
+    /// The `aud` of a kind that has only one; an access token's is its issuer or its client's audiences, a short-lived
+    /// service account token's is what was asked for.
     pub fn audience(self, issuer: &str) -> Option<String> {
         match self {
-            Self::Access => None,
+            Self::Access | Self::TokenRequest => None,
+            Self::ServiceAccount => Some(format!("{issuer}/service-account")),
             Self::Gate => Some(format!("{issuer}/gate")),
             Self::Link => Some(format!("{issuer}/link")),
         }
@@ -177,6 +185,82 @@ pub struct GateClaims {
     pub urls: Vec<String>,
     /// The HTTP methods that it opens them for, in lower case.
     pub verbs: Vec<String>,
+}
+
+/// The claims of a service account's long-lived token. They say which record judges it; whoever else reads them finds
+/// the names that Kubernetes' own long-lived tokens and Apolo's tokens have for them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LongLivedClaims {
+    /// Who issued it: our issuer.
+    pub iss: String,
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    pub sub: String,
+    /// The kind's own audience.
+    pub aud: Audience,
+    /// The id of its record.
+    pub jti: String,
+    /// When it was made.
+    pub iat: Timestamp,
+    /// Until when it is good, if it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<Timestamp>,
+    /// `NAMESPACE/service-accounts/NAME`.
+    pub identity: String,
+    /// The same.
+    #[serde(rename = "https://platform.neuromation.io/user")]
+    pub user: String,
+    /// Where the account lives.
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    pub namespace: String,
+    /// Its name there.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    pub name: String,
+    /// Its uid.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    pub uid: String,
+    /// The name of the Secret that shows tokens of it.
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    pub secret: String,
+}
+
+/// The claims of a service account's short-lived token: those of Kubernetes, under its names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenRequestClaims {
+    /// Whom it is for: an array, also of one.
+    pub aud: Vec<String>,
+    /// Until when it is good.
+    pub exp: Timestamp,
+    /// When it was made.
+    pub iat: Timestamp,
+    /// Who issued it: our issuer.
+    pub iss: String,
+    /// The id of its record.
+    pub jti: String,
+    /// Which service account it is of.
+    #[serde(rename = "kubernetes.io")]
+    pub kubernetes: KubernetesClaims,
+    /// From when on it is good.
+    pub nbf: Timestamp,
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    pub sub: String,
+}
+
+/// The claim `kubernetes.io`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KubernetesClaims {
+    /// Where the service account lives.
+    pub namespace: String,
+    /// The service account.
+    pub serviceaccount: NamedUid,
+}
+
+/// What has a name and a uid.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamedUid {
+    /// The name.
+    pub name: String,
+    /// The uid, as a UUID.
+    pub uid: String,
 }
 
 /// A key that signs, parsed once, with the headers of its tokens, written once.
@@ -383,6 +467,19 @@ fn object<T: DeserializeOwned>(part: &str) -> Result<T, BadToken> {
 }
 
 impl AccessClaims {
+    /// Judges issuer and time. The audience is for the caller to judge: it knows whom the token is shown to.
+    ///
+    /// # Errors
+    /// `ForSomethingElse`, `Expired`, `NotYet`.
+    pub fn check(&self, issuer: &str, now: Timestamp) -> Result<(), BadToken> {
+        if self.iss != issuer {
+            return Err(BadToken::ForSomethingElse);
+        }
+        in_time(self.nbf, self.exp, now)
+    }
+}
+
+impl TokenRequestClaims {
     /// Judges issuer and time. The audience is for the caller to judge: it knows whom the token is shown to.
     ///
     /// # Errors

@@ -1,0 +1,122 @@
+//! Who asks, as far as permissions are concerned.
+
+use super::{
+    Principal,
+    principal::{Holder, namespace_of},
+};
+use crate::domain::{
+    account::Account,
+    ids::{Name, Role, Uid},
+    service_account::ServiceAccount,
+};
+
+/// Who asks: what it is called, what it owns, and whose permissions count for it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    name: String,
+    principal: Option<Principal>,
+    uid: Option<Uid>,
+    namespace: Option<Name>,
+    owns_it: bool,
+    roles: Vec<Role>,
+    is_admin: bool,
+    stands: bool,
+}
+
+impl Subject {
+    /// The operator, who works on the store itself.
+    pub fn operator() -> Self {
+        Self {
+            name: "operator".to_owned(),
+            principal: None,
+            uid: None,
+            namespace: None,
+            owns_it: false,
+            roles: Vec::new(),
+            is_admin: true,
+            stands: true,
+        }
+    }
+
+    /// An account; `as_admin`: its token was not narrowed to less than its roles. The permissions of its roles count
+    /// with every token: one of them may be a denial.
+    pub fn of_account(account: &Account, as_admin: bool) -> Self {
+        Self {
+            name: account.name.to_string(),
+            principal: Some(Principal::User(account.name.clone())),
+            uid: Some(account.uid),
+            namespace: Some(account.namespace.clone()),
+            owns_it: true,
+            roles: account.roles.clone(),
+            is_admin: as_admin && account.is_admin(),
+            stands: account.enabled && account.deleted_at.is_none(),
+        }
+    }
+
+    /// A service account, which has what it was granted; `stands`: its owner does.
+    pub fn of_service_account(account: &ServiceAccount, stands: bool) -> Self {
+        let principal = account.principal();
+        Self {
+            name: principal.to_string(),
+            principal: Some(principal),
+            uid: Some(account.uid),
+            namespace: Some(account.namespace.clone()),
+            owns_it: false,
+            roles: Vec::new(),
+            is_admin: false,
+            stands,
+        }
+    }
+
+    /// Whoever has nothing but this role.
+    pub(super) fn of_role(role: &Role) -> Self {
+        Self {
+            name: role.to_string(),
+            principal: Some(Principal::Role(role.clone())),
+            uid: None,
+            namespace: None,
+            owns_it: false,
+            roles: vec![role.clone()],
+            is_admin: false,
+            stands: true,
+        }
+    }
+
+    /// What it is called in the audit log: an account's name, a service account's principal, or `operator`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As whom it holds permissions; none for the operator, who needs none.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Where it lives.
+    pub fn namespace(&self) -> Option<&Name> {
+        self.namespace.as_ref()
+    }
+
+    /// Whether it may do everything.
+    pub fn is_admin(&self) -> bool {
+        self.stands && self.is_admin
+    }
+
+    /// Whether a namespace is its own.
+    pub fn owns(&self, namespace: &str) -> bool {
+        self.stands && self.owns_it && self.namespace.as_ref().is_some_and(|own| own.as_str() == namespace)
+    }
+
+    pub(super) fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// Whose rows count for it: its own, and those of its roles that may hold permissions. `owner_of` tells who owns a
+    /// namespace now.
+    pub(super) fn holders(&self, owner_of: impl Fn(&str) -> Option<Uid>) -> Vec<Holder> {
+        let own = self.uid.map(Holder::One);
+        let roles = self.roles.iter().filter(|role| role.as_str().contains('/'));
+        let roles = roles.map(|role| Holder::Role(role.clone(), owner_of(namespace_of(role))));
+        own.into_iter().chain(roles).collect()
+    }
+}

@@ -1,0 +1,20 @@
+//! Service accounts: accounts for programs, with long-lived tokens that are shown once, and short-lived tokens that are
+//! requested with them.
+
+mod account;
+mod manage;
+mod presented;
+mod short_lived;
+pub mod token_request;
+pub mod token_review;
+mod used;
+
+pub use account::{Defaults, IssuedBy, LongLived, Owner, ServiceAccount};
+pub use manage::{
+    Issued, Listed, MOST_TOKENS, NewServiceAccount, create, delete, end_long_lived, end_short_lived, get, issue, list,
+    listed_tokens, rotate, set_may_request_role, tokens,
+};
+pub use presented::{Holder, PresentedLongLived, PresentedShortLived};
+pub use short_lived::ShortLived;
+pub use token_request::TokenRequest;
+pub use used::{Used, mark};
