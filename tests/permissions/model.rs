@@ -196,13 +196,10 @@ impl World {
         self.exists(&line.principal) && self.who(&line.principal) == line.who && same_owner
     }
 
-    /// What counts of what was granted to exactly this principal on exactly this resource.
-    pub(super) fn granted(&self, principal: &str, resource: &str) -> Option<Rank> {
-        self.lines
-            .iter()
-            .filter(|line| line.principal == principal && line.resource == resource && self.counts(line))
-            .map(|line| line.action)
-            .next()
+    /// What counts of what was granted to exactly this principal on exactly this resource: there is one line of it.
+    fn granted(&self, principal: &str, resource: &str) -> Option<Rank> {
+        let line = self.lines.iter().find(|line| line.principal == principal && line.resource == resource)?;
+        self.counts(line).then_some(line.action)
     }
 
     /// The principal, and the roles that its account lists: those with a `/` may hold something.
@@ -264,9 +261,6 @@ impl World {
         {
             return has;
         }
-        if self.granted(to, resource) == Some(asked) {
-            return asked;
-        }
         self.erase(to, resource);
         self.lines.push(Line {
             principal: to.to_owned(),
@@ -278,12 +272,9 @@ impl World {
         asked
     }
 
-    /// Takes the line away that counts, if one does. What counts no more never counts again.
+    /// Takes away what there is, whether or not it still counts.
     fn erase(&mut self, of: &str, resource: &str) {
-        let counting: Vec<bool> = self.lines.iter().map(|line| self.counts(line)).collect();
-        let mut counting = counting.into_iter();
-        self.lines
-            .retain(|line| !(counting.next().unwrap() && line.principal == of && line.resource == resource));
+        self.lines.retain(|line| line.principal != of || line.resource != resource);
     }
 
     /// Everything that stands in the way of granting or revoking this.
@@ -303,13 +294,11 @@ impl World {
     /// Revokes what there is of these; there must be something.
     pub(super) fn revoke(&mut self, by: &str, of: &str, resources: &[&str]) -> Result<(), Vec<No>> {
         self.allowed(by, of, resources.iter().copied())?;
-        if !resources.iter().any(|resource| self.granted(of, resource).is_some()) {
-            return Err(vec![No::NoEffect]);
-        }
+        let effect = resources.iter().any(|resource| self.granted(of, resource).is_some());
         for resource in resources {
             self.erase(of, resource);
         }
-        Ok(())
+        if effect { Ok(()) } else { Err(vec![No::NoEffect]) }
     }
 
     /// Everything that the principal holds is replaced by this. For admins.
@@ -320,9 +309,7 @@ impl World {
         if !self.exists(of) {
             return Err(vec![No::Absent]);
         }
-        for (_, resource, _) in self.held(of, false) {
-            self.erase(of, &resource);
-        }
+        self.lines.retain(|line| line.principal != of);
         for (resource, action) in all {
             self.write(of, resource, *action);
         }
