@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::support::{PASSWORD, TestService};
 
-const ROUTES: [&str; 26] = [
+const ROUTES: [&str; 45] = [
     "/oauth2/token",
     "/oauth2/revoke",
     "/oauth2/introspect",
@@ -42,6 +42,25 @@ const ROUTES: [&str; 26] = [
     "/v1/sites/jobs",
     "/v1/tokens",
     "/v1/tokens/x",
+    "/api/v1/config",
+    "/api/v1/service_accounts",
+    "/api/v1/service_accounts/ci",
+    "/api/v1/service_accounts/ci/rotate",
+    "/api/v1/service_accounts/ci/tokens",
+    "/api/v1/users/ada/permissions",
+    "/api/v1/users/ada:service-accounts:ci/permissions",
+    "/api/v1/users/ada/permissions/check",
+    "/api/v1/users/ada/permissions/shared",
+    "/api/v1/namespaces/ada/serviceaccounts",
+    "/api/v1/namespaces/ada/serviceaccounts/ci",
+    "/api/v1/namespaces/ada/serviceaccounts/ci/token",
+    "/kubernetes/api/v1/namespaces/ada/serviceaccounts/ci/token",
+    "/api/v1/namespaces/ada/secrets/ci-token",
+    "/apis/authentication.k8s.io/v1/tokenreviews",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/roles",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/rolebindings",
+    "/openid/v1/jwks",
+    "/auth/verify",
     "/",
 ];
 const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "PROPFIND"];
@@ -60,7 +79,7 @@ const PARAMETERS: [&str; 12] = [
     "x",
 ];
 /// The routes that take JSON, with an object that they would take.
-const TAKERS: [(&str, &str, &str); 7] = [
+const TAKERS: [(&str, &str, &str); 14] = [
     (
         "POST",
         "/v1/users",
@@ -87,6 +106,37 @@ const TAKERS: [(&str, &str, &str); 7] = [
         r#"{"id":"jobs","host":"{name}--{owner}.{cluster}.example.org","resource":"job://{cluster}/{owner}/{name}"}"#,
     ),
     ("PATCH", "/v1/sites/jobs", r#"{"host":"{a}.example.org","resource":"job://{cluster}/{a}"}"#),
+    (
+        "POST",
+        "/api/v1/service_accounts",
+        r#"{"name":"cd","default_cluster":"default","default_project":"ada","default_org":"default-org","expires_at":"2101-01-01T00:00:00Z","labels":{}}"#,
+    ),
+    ("POST", "/api/v1/service_accounts/ci/rotate", r#"{"overlap":0,"expires_at":"2101-01-01T00:00:00Z"}"#),
+    (
+        "POST",
+        "/api/v1/namespaces/ada/serviceaccounts",
+        r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"x"},"secrets":[],"automountServiceAccountToken":true}"#,
+    ),
+    (
+        "POST",
+        "/api/v1/namespaces/ada/serviceaccounts/ci/token",
+        r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","metadata":{},"spec":{"audiences":["a"],"expirationSeconds":600}}"#,
+    ),
+    (
+        "POST",
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":"a.b.c","audiences":["a"]}}"#,
+    ),
+    (
+        "POST",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/roles",
+        r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"ci-create-token"},"rules":[]}"#,
+    ),
+    (
+        "POST",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/rolebindings",
+        r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"ci-create-token"},"subjects":[],"roleRef":{}}"#,
+    ),
     ("POST", "/v1/me/password", r#"{"old":"correct horse battery staple","new":"correct horse battery stapler"}"#),
 ];
 
