@@ -3,15 +3,11 @@
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{
-    CliError, Global,
-    door::{OPERATOR, all_pages, store},
-    output,
-};
+use super::{CliError, Global, door::store, output};
 use crate::{
     domain::{
         Service,
-        access::{Action, Permission, Resource, permission},
+        access::{Action, Permission, Principal, Resource, Subject, permission},
     },
     settings::Settings,
     wiring::StateLocation,
@@ -86,7 +82,9 @@ impl Acl {
             Self::Grant { uri, user, action } => {
                 let resource = resource(&service, &uri)?;
                 let now = service.now();
-                let has = permission::grant(&service, now, &user, &resource, action, OPERATOR).await?;
+                let to = Principal::parse(&user, "user")?;
+                let has = permission::grant(&service, now, &Subject::operator(), &to, &[(resource, action)]).await?;
+                let has = has.into_iter().next().ok_or_else(|| CliError::Failed("nothing was granted".into()))?;
                 if has.action > action {
                     output::aside(&format!(
                         "{user} has {} on it already, which is more. To lower it: acl revoke, then acl grant.",
@@ -97,7 +95,9 @@ impl Acl {
             }
             Self::Revoke { uri, user } => {
                 let resource = resource(&service, &uri)?;
-                permission::revoke(&service, service.now(), &user, &resource, OPERATOR).await?;
+                let of = Principal::parse(&user, "user")?;
+                let resources = std::slice::from_ref(&resource);
+                permission::revoke(&service, service.now(), &Subject::operator(), &of, resources).await?;
                 output::aside(&format!(
                     "{user} has no permission on {resource} any more, unless as an owner or admin."
                 ));
@@ -105,8 +105,8 @@ impl Acl {
             }
             Self::List { user } => {
                 let now = service.now();
-                let all =
-                    all_pages(async |after, limit| permission::list(&service, now, &user, after, limit).await).await?;
+                let of = Principal::parse(&user, "user")?;
+                let all = permission::held(&service, now, &Subject::operator(), &of, None, true).await?;
                 let views: Vec<_> = all.iter().map(PermissionView::of).collect();
                 if global.json {
                     return output::json(&views);
@@ -120,7 +120,7 @@ impl Acl {
 }
 
 fn resource(service: &Service, uri: &str) -> Result<Resource, CliError> {
-    Ok(Resource::named(uri, &service.policy.cluster, "uri")?)
+    Ok(Resource::named(uri, &service.policy.cluster, None, "uri")?)
 }
 
 fn show(permission: &Permission, global: &Global) -> Result<(), CliError> {

@@ -41,7 +41,7 @@ impl Tokens {
                 let rows = all.into_iter().map(|token| {
                     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
                     let (client, used) = (or_none(token.client_id), or_none(token.last_used_at));
-                    vec![token.id, token.kind.into_owned(), token.subject, client, used, token.expires_at]
+                    vec![token.id, token.kind.into_owned(), token.subject, client, used, or_none(token.expires_at)]
                 });
                 output::table(&["id", "kind", "subject", "client", "last used", "expires"], rows);
             }

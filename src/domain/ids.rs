@@ -77,7 +77,7 @@ impl fmt::Display for Name {
 
 /// A role as it stands in the `roles` claim: 1 to 16 names joined by `/`, at most 253 bytes. One without `/` is given
 /// by admins only.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Role(String);
 

@@ -11,7 +11,7 @@ const MOST: usize = 64;
 ///
 /// # Errors
 /// `Invalid` for `metadata.labels`.
-pub fn check(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
+pub(super) fn check(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
     let sound = labels.len() <= MOST
         && labels.iter().all(|(key, value)| {

@@ -7,7 +7,8 @@ use crate::{
     clock::Timestamp,
     domain::{
         Refusal, Secret,
-        access::{self, Caller},
+        access::{self, Caller, Identity},
+        service_account,
     },
 };
 
@@ -16,6 +17,22 @@ use crate::{
 /// # Errors
 /// `Malformed`: more than one Authorization header. `Unauthenticated`, `Forbidden`, `Unavailable` as [`access::caller`].
 pub(super) async fn caller(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    access::caller(&app.service, now, token(headers)?).await
+}
+
+/// The account whose access token, or the service account whose long-lived token a request shows. No cookie is read.
+///
+/// # Errors
+/// As [`caller`].
+pub(super) async fn identity(app: &App, now: Timestamp, headers: &HeaderMap) -> Result<Identity, Refusal> {
+    let identity = access::identity(&app.service, now, token(headers)?).await?;
+    if let Identity::ServiceAccount(holder) = &identity {
+        service_account::mark(&app.service, holder.used.clone()).await;
+    }
+    Ok(identity)
+}
+
+fn token(headers: &HeaderMap) -> Result<Option<Secret<String>>, Refusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let token = values
         .next()
@@ -26,5 +43,5 @@ pub(super) async fn caller(app: &App, now: Timestamp, headers: &HeaderMap) -> Re
     if values.next().is_some() {
         return Err(Refusal::malformed("more than one Authorization header"));
     }
-    access::caller(&app.service, now, token).await
+    Ok(token)
 }

@@ -2,15 +2,19 @@
 //! what with it.
 
 pub mod permission;
+mod principal;
 mod resource;
 pub mod site;
 mod standing;
+mod subject;
 mod template;
 mod verify;
 
-pub use permission::{Action, Permission, allows};
-pub use resource::{MAX_RESOURCE, Resource};
+pub use permission::{Action, Permission, Question};
+pub use principal::Principal;
+pub use resource::{MAX_DEPTH, MAX_RESOURCE, Resource};
 pub use site::{Mapping, Site, Sites};
-pub use standing::{Caller, Holder, Presented, Standing, caller, standing};
+pub use standing::{Caller, Holder, Identity, Presented, Standing, caller, identity, standing};
+pub use subject::Subject;
 pub use template::{HostTemplate, ResourceTemplate};
 pub use verify::{Asked, Passer, verify};

@@ -275,6 +275,22 @@ pub async fn may(
     Ok(not_granted(service, now, subject, &asked).await?.is_empty())
 }
 
+/// What somebody may do with a resource of this cluster now: the highest action, or `deny`, or nothing.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn level(
+    service: &Service,
+    now: Timestamp,
+    subject: &Subject,
+    resource: &Resource,
+) -> Result<Option<Action>, Refusal> {
+    let question = Question::new(subject, resource);
+    let keys = question.keys();
+    let rows = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? };
+    question.answer(&mut rows.into_iter())
+}
+
 /// Refuses whoever may not do all of this now.
 ///
 /// # Errors
@@ -335,12 +351,7 @@ struct Rows {
 }
 
 /// Two round trips: who that is, then the rows.
-async fn rows_of(
-    service: &Service,
-    now: Timestamp,
-    of: &Principal,
-    resources: &[&Resource],
-) -> Result<Rows, Refusal> {
+async fn rows_of(service: &Service, now: Timestamp, of: &Principal, resources: &[&Resource]) -> Result<Rows, Refusal> {
     let mut keys = of.keys();
     keys.extend(resources.iter().map(|resource| NamespaceOwner::key_of(resource.namespace().unwrap_or_default())));
     let mut rows = service.store.get(now, &keys).await?.into_iter();
@@ -424,7 +435,8 @@ async fn put(
                 return Ok(outcome);
             }
             Err(CommitError::Conflict { at, current }) => {
-                let n = about.get(at / 2).ok_or_else(|| Refusal::unavailable("a conflict of an unconditional write"))?;
+                let n =
+                    about.get(at / 2).ok_or_else(|| Refusal::unavailable("a conflict of an unconditional write"))?;
                 held[*n].1 = decode(current)?;
             }
             Err(unavailable) => return Err(unavailable.into()),
@@ -708,7 +720,10 @@ async fn rows_within<T: Record>(
     loop {
         let page = service.store.list(now, partition, after.as_deref(), PAGE).await?;
         for item in page.items {
-            if prefix.as_ref().is_some_and(|prefix| !item.key.sort.starts_with(prefix.as_str()) && item.key.sort > *prefix) {
+            if prefix
+                .as_ref()
+                .is_some_and(|prefix| !item.key.sort.starts_with(prefix.as_str()) && item.key.sort > *prefix)
+            {
                 return Ok(found);
             }
             let Some(row) = decode::<T>(Some(item))? else { continue };
@@ -753,7 +768,8 @@ pub async fn missing(
     }
     let subject = match of {
         Principal::User(name) => {
-            let account: Option<Row<Account>> = service.read(now, Account::key_of(AccountKey::of(name.as_str()))).await?;
+            let account: Option<Row<Account>> =
+                service.read(now, Account::key_of(AccountKey::of(name.as_str()))).await?;
             let account = account.filter(|row| row.record.deleted_at.is_none()).ok_or_else(|| of.absent())?;
             Subject::of_account(&account.record, true)
         }
@@ -776,7 +792,12 @@ pub async fn missing(
 
 /// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
 /// its uid never comes back, and it would only lie there.
-pub(in crate::domain) async fn sweep(service: &Service, now: Timestamp, of: &Principal, uid: Uid) -> Result<(), Refusal> {
+pub(in crate::domain) async fn sweep(
+    service: &Service,
+    now: Timestamp,
+    of: &Principal,
+    uid: Uid,
+) -> Result<(), Refusal> {
     const MOST: usize = 100;
     let page = service.store.list(now, &Held::partition(&Holder::One(uid)), None, MOST).await?;
     for item in page.items {

@@ -204,10 +204,15 @@ mod tests {
     fn a_resource_has_one_spelling() {
         let longest = format!("job://default/ada/{}", "x".repeat(MAX_RESOURCE - 18));
         let deepest = format!("job://default/ada{}", "/x".repeat(MAX_DEPTH - 1));
-        for good in
-            ["job://default/ada", "job://default/ada/a b/ä", "x-1://eu.prod/a.b/c:d", "storage://c/n/...", "job://default",
-             &longest, &deepest]
-        {
+        for good in [
+            "job://default/ada",
+            "job://default/ada/a b/ä",
+            "x-1://eu.prod/a.b/c:d",
+            "storage://c/n/...",
+            "job://default",
+            &longest,
+            &deepest,
+        ] {
             assert!(Resource::parse(good, "uri").is_ok(), "{good}");
         }
         let too_long = format!("{longest}x");

@@ -1,15 +1,17 @@
 //! An access token and its record: a signature proves who minted it, the record says that it still stands.
 
-use super::{Action, Permission, Resource, allows};
+use super::Subject;
 use crate::{
     clock::Timestamp,
     domain::{
         Refusal, Secret, Service,
         account::Account,
         client::Client,
+        gate::Minter,
         grant::Scope,
-        ids::{AccountKey, SessionId},
+        ids::{AccountKey, Name, SessionId},
         key::jwt::{AccessClaims, Kind},
+        service_account::{self, PresentedLongLived},
         session::Session,
     },
     store::{Item, Key, Row, decode},
@@ -154,9 +156,9 @@ impl Caller {
         self.account.record.is_admin() && self.scope.has("roles")
     }
 
-    /// Whether she has `wanted` on a resource: `permission` is the row that grants it to her, if there is one.
-    pub fn may(&self, resource: &Resource, permission: Option<&Permission>, wanted: Action) -> bool {
-        allows(&self.account.record, self.is_admin(), resource, permission, wanted)
+    /// Who asks, as far as permissions are concerned.
+    pub fn subject(&self) -> Subject {
+        Subject::of_account(&self.account.record, self.is_admin())
     }
 
     /// Refuses everybody but admins.
@@ -168,5 +170,55 @@ impl Caller {
             return Ok(());
         }
         Err(Refusal::forbidden("only admins may do this, with a token whose scope has roles"))
+    }
+}
+
+/// Who asks for a resource of a dialect that service accounts use as well.
+#[derive(Debug)]
+pub enum Identity {
+    /// An account, by an access token.
+    Account(Box<Caller>),
+    /// A service account, by a long-lived token.
+    ServiceAccount(Box<service_account::Holder>),
+}
+
+/// Judges the token that such a request carries: an access token as [`caller`] does, or a service account's long-lived one.
+///
+/// # Errors
+/// As [`caller`].
+pub async fn identity(service: &Service, now: Timestamp, token: Option<Secret<String>>) -> Result<Identity, Refusal> {
+    let Some(presented) = token.as_ref().and_then(PresentedLongLived::read) else {
+        return caller(service, now, token).await.map(|caller| Identity::Account(Box::new(caller)));
+    };
+    let mut rows = service.store.get(now, &presented.keys()).await?.into_iter();
+    let holder = presented.accept(now, &mut rows)?;
+    let holder =
+        holder.ok_or_else(|| Refusal::unauthenticated("the service account's token is not valid, or no longer"))?;
+    Ok(Identity::ServiceAccount(Box::new(holder)))
+}
+
+impl Identity {
+    /// Who asks, as far as permissions are concerned.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Account(caller) => caller.subject(),
+            Self::ServiceAccount(holder) => holder.subject(),
+        }
+    }
+
+    /// The namespace that is an account's own, or where the service account lives.
+    pub fn namespace(&self) -> &Name {
+        match self {
+            Self::Account(caller) => &caller.account.record.namespace,
+            Self::ServiceAccount(holder) => &holder.account.namespace,
+        }
+    }
+
+    /// As whom it mints gate tokens.
+    pub fn minter(&self) -> Minter {
+        match self {
+            Self::Account(caller) => Minter::account(&caller.account.record),
+            Self::ServiceAccount(holder) => Minter::service_account(&holder.account),
+        }
     }
 }

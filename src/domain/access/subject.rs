@@ -107,6 +107,11 @@ impl Subject {
         self.stands && self.owns_it && self.namespace.as_ref().is_some_and(|own| own.as_str() == namespace)
     }
 
+    /// Whether it is the account or service account of that uid.
+    pub fn has_uid(&self, uid: Uid) -> bool {
+        self.uid == Some(uid)
+    }
+
     pub(super) fn stands(&self) -> bool {
         self.stands
     }

@@ -1,7 +1,9 @@
 //! May this request pass? For whoever guards routes that are not ours.
 
+use std::borrow::Cow;
+
 use super::{
-    Action, Mapping, Permission, Resource, Sites, allows,
+    Action, Mapping, Question, Resource, Sites, Subject,
     standing::{Holder, Presented as PresentedAccess},
 };
 use crate::{
@@ -10,7 +12,8 @@ use crate::{
         Refusal, Secret, Service,
         gate::{Closed, Presented as PresentedGate, Standing, Target},
         grant::Scope,
-        key::jwt::{Kind, Unverified},
+        key::jwt::{Audience, Kind, Unverified},
+        service_account::{self, PresentedLongLived, PresentedShortLived, Used},
     },
     store::{Item, Key, decode},
 };
@@ -18,12 +21,16 @@ use crate::{
 /// Who passes, in the words that the guarded service is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passer {
-    /// The account's name; of a gate token its `sub`, which has a colon, as no account's name has.
+    /// The account's name; of a service account `system:serviceaccount:NAMESPACE:NAME`, of a gate token its `sub`: these
+    /// have a colon, as no account's name has.
     pub user: String,
     /// The account's e-mail address; empty if there is none, or if the token's scope does not show it.
     pub email: String,
-    /// The account's roles as they are now, under the same condition.
+    /// The account's roles as they are now, under the same condition; of a service account the groups that Kubernetes has
+    /// it in.
     pub groups: Vec<String>,
+    /// The use of a long-lived token to be written down, if it is due.
+    pub used: Option<Used>,
 }
 
 impl Passer {
@@ -46,19 +53,31 @@ impl Passer {
 pub struct Asked<'a> {
     /// Method and URL.
     pub target: &'a Target,
-    /// Whom an account's token must be for: our issuer, unless the guard says another.
-    pub audience: &'a str,
+    /// Whom an account's token must be for; none: for us.
+    pub audience: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Whether a token is for whoever the guard says. What was requested for an audience is for no guard that names none.
+    fn is_for(self, kind: Kind, issuer: &str, aud: &Audience) -> bool {
+        match (self.audience, kind) {
+            (Some(audience), _) => aud.contains(audience),
+            (None, Kind::Access) => aud.contains(issuer),
+            (None, Kind::ServiceAccount) => true,
+            (None, Kind::TokenRequest | Kind::Gate | Kind::Link) => false,
+        }
+    }
 }
 
 /// Judges a request to somebody else's route by the tokens that came with it, at most a few. One lets it pass if it stands
 /// and allows the request; of several the first that does, accounts' before gate tokens, so that a link that somebody
-/// planted takes nobody's own place.
+/// planted takes nobody's own place. Service accounts' tokens are judged as accounts' are.
 ///
 /// A gate token passes where it covers method and URL; a host that a site maps is opened by absolute URLs alone, and only if
 /// the site still names a resource that was allowed at its minting. An account's token passes where a site maps the host to
 /// a resource, with `read` (GET, HEAD, OPTIONS) or `write` on it now.
 ///
-/// One round trip for gate tokens, two for accounts and for what came of an exchange, once the public keys are in memory.
+/// One round trip for gate tokens, two for accounts and for what was minted through a session or a service account, once the public keys are in memory.
 ///
 /// # Errors
 /// `Unauthenticated`: no token, or none that is good, whatever the reason. `Forbidden`: it is good, but not for this.
@@ -89,7 +108,7 @@ pub async fn verify(
     let mapping = sites.resolve(asked.target.host.name());
     let candidates: Vec<Candidate> = candidates
         .into_iter()
-        .map(|candidate| candidate.accept(&mut rows, asked, &mapping, now))
+        .map(|candidate| candidate.accept(service, &mut rows, asked, &mapping, now))
         .collect::<Result<_, Refusal>>()?;
 
     // The second: what the accounts were granted, and the sessions of what was exchanged.
@@ -114,8 +133,10 @@ pub async fn verify(
 enum Candidate {
     Refused(Refusal),
     Access(Box<PresentedAccess>),
+    LongLived(Box<PresentedLongLived>),
+    ShortLived(Box<PresentedShortLived>),
     Gate(PresentedGate),
-    Account(Box<Holder>, Scope),
+    Account(Box<Subject>, Box<Passer>),
     Open(Box<Standing>),
 }
 
@@ -125,16 +146,60 @@ fn is_gate(token: &Secret<String>) -> bool {
 }
 
 async fn judge_signature(service: &Service, now: Timestamp, token: &Secret<String>) -> Result<Candidate, Refusal> {
-    if is_gate(token) {
+    let typ = Unverified::parse(token.expose()).map(|unverified| unverified.typ().to_owned()).unwrap_or_default();
+    let is = |kind: Kind| typ == kind.typ();
+    if is(Kind::Gate) {
         return Ok(match PresentedGate::judge(service, now, token, Kind::Gate).await? {
             Ok(presented) => Candidate::Gate(presented),
             Err(closed) => Candidate::Refused(closed_gate(closed)),
+        });
+    }
+    if is(Kind::ServiceAccount) {
+        let presented = PresentedLongLived::read(token).map(|presented| Candidate::LongLived(Box::new(presented)));
+        return Ok(presented.unwrap_or_else(|| Candidate::Refused(service_account_gone())));
+    }
+    if is(Kind::TokenRequest) {
+        return Ok(match PresentedShortLived::judge(service, now, token).await? {
+            Ok(presented) => Candidate::ShortLived(Box::new(presented)),
+            Err(why) => {
+                tracing::debug!(reason = %why, "a service account token was not accepted");
+                Candidate::Refused(service_account_gone())
+            }
         });
     }
     Ok(match PresentedAccess::judge(service, now, token).await? {
         Some(presented) => Candidate::Access(Box::new(presented)),
         None => Candidate::Refused(not_standing()),
     })
+}
+
+fn service_account_gone() -> Refusal {
+    Refusal::unauthenticated("the service account's token is not valid, or no longer")
+}
+
+fn for_another_audience() -> Refusal {
+    Refusal::forbidden("the token is for another audience")
+}
+
+/// A service account's token that is good, if it is for whoever the guard says.
+fn service_account(
+    holder: Option<service_account::Holder>,
+    asked: Asked<'_>,
+    service: &Service,
+    kind: Kind,
+    aud: &Audience,
+) -> Candidate {
+    let Some(holder) = holder else { return Candidate::Refused(service_account_gone()) };
+    if !asked.is_for(kind, &service.policy.issuer, aud) {
+        return Candidate::Refused(for_another_audience());
+    }
+    let passer = Passer {
+        user: holder.account.user_name(),
+        email: String::new(),
+        groups: holder.account.groups(),
+        used: holder.used.clone(),
+    };
+    Candidate::Account(Box::new(holder.subject()), Box::new(passer))
 }
 
 fn not_standing() -> Refusal {
@@ -158,6 +223,8 @@ impl Candidate {
     fn keys(&self, keys: &mut Vec<Key>) {
         match self {
             Self::Access(presented) => keys.extend(presented.keys()),
+            Self::LongLived(presented) => keys.extend(presented.keys()),
+            Self::ShortLived(presented) => keys.extend(presented.keys()),
             Self::Gate(presented) => keys.extend(presented.keys()),
             Self::Refused(_) | Self::Account(..) | Self::Open(_) => {}
         }
@@ -165,6 +232,7 @@ impl Candidate {
 
     fn accept(
         self,
+        service: &Service,
         rows: &mut impl Iterator<Item = Option<Item>>,
         asked: Asked<'_>,
         mapping: &Mapping,
@@ -177,11 +245,30 @@ impl Candidate {
                 let scope = Scope::of_claim(&presented.claims.scope);
                 match presented.accept(now, of_this)? {
                     None => Self::Refused(not_standing()),
-                    Some(_) if !for_whom.contains(asked.audience) => {
-                        Self::Refused(Refusal::forbidden("the access token is for another audience"))
+                    Some(_) if !asked.is_for(Kind::Access, &service.policy.issuer, &for_whom) => {
+                        Self::Refused(for_another_audience())
                     }
-                    Some(holder) => Self::Account(Box::new(holder), scope),
+                    Some(Holder::Client(_)) => {
+                        Self::Refused(Refusal::forbidden("a client's own token opens nobody's site"))
+                    }
+                    Some(Holder::Account { account, .. }) => {
+                        let account = account.record;
+                        let (email, groups) = account.shown_in(&scope);
+                        let passer = Passer { user: account.name.to_string(), email, groups, used: None };
+                        let subject = Subject::of_account(&account, scope.has("roles"));
+                        Self::Account(Box::new(subject), Box::new(passer))
+                    }
                 }
+            }
+            Self::LongLived(presented) => {
+                let holder = presented.accept(now, rows)?;
+                let aud = Audience(Kind::ServiceAccount.audience(&service.policy.issuer).into_iter().collect());
+                service_account(holder, asked, service, Kind::ServiceAccount, &aud)
+            }
+            Self::ShortLived(presented) => {
+                let holder = presented.accept(now, rows)?;
+                let aud = Audience(presented.claims.aud);
+                service_account(holder, asked, service, Kind::TokenRequest, &aud)
             }
             Self::Gate(presented) => match presented.accept([rows.next().flatten(), rows.next().flatten()])? {
                 Err(closed) => Self::Refused(closed_gate(closed)),
@@ -192,22 +279,24 @@ impl Candidate {
         })
     }
 
-    fn further_keys(&self, mapping: &Mapping, keys: &mut Vec<Key>) {
+    /// As whom its request is judged by what was granted; none if it is not.
+    fn subject(&self) -> Option<Cow<'_, Subject>> {
         match self {
-            Self::Account(holder, _) => {
-                if let (Holder::Account { account, .. }, Mapping::To(resource)) = (&**holder, mapping) {
-                    keys.push(Permission::key_of(account.record.uid, resource));
-                }
-            }
+            Self::Account(subject, _) => Some(Cow::Borrowed(subject)),
             Self::Open(standing) => {
-                if let Some(session) = standing.by_session() {
-                    keys.extend(session.keys());
-                    if let Mapping::To(resource) = mapping {
-                        keys.push(Permission::key_of(standing.account.uid, resource));
-                    }
-                }
+                let as_admin = standing.through()?.judged_as_admin()?;
+                Some(Cow::Owned(Subject::of_account(&standing.account, as_admin)))
             }
-            Self::Refused(_) | Self::Access(_) | Self::Gate(_) => {}
+            _ => None,
+        }
+    }
+
+    fn further_keys(&self, mapping: &Mapping, keys: &mut Vec<Key>) {
+        if let Self::Open(standing) = self {
+            keys.extend(standing.through().into_iter().flat_map(|through| through.keys()));
+        }
+        if let (Some(subject), Mapping::To(resource)) = (self.subject(), mapping) {
+            keys.extend(Question::new(&subject, resource).keys());
         }
     }
 
@@ -218,50 +307,39 @@ impl Candidate {
         mapping: &Mapping,
         now: Timestamp,
     ) -> Result<Result<Passer, Refusal>, Refusal> {
-        match self {
-            Self::Refused(refusal) => Ok(Err(refusal)),
-            Self::Account(holder, scope) => {
-                let Holder::Account { account, .. } = *holder else {
-                    return Ok(Err(Refusal::forbidden("a client's own token opens nobody's site")));
-                };
-                let Mapping::To(resource) = mapping else {
-                    return Ok(Err(Refusal::forbidden("no site maps this host to one resource")));
-                };
-                let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
-                let account = account.record;
-                let is_admin = account.is_admin() && scope.has("roles");
-                if !allows(&account, is_admin, resource, permission.as_ref(), wanted(asked)) {
-                    return Ok(Err(not_granted(resource, asked)));
-                }
-                let (email, groups) = account.shown_in(&scope);
-                Ok(Ok(Passer { user: account.name.to_string(), email, groups }))
-            }
+        // All of this one's rows are taken before any verdict is told: the next candidate's follow.
+        let through = match &self {
             Self::Open(standing) => {
-                if let Some(session) = standing.by_session() {
-                    // All of this one's rows are taken before any is judged: the next candidate's follow.
-                    let of_session = [rows.next().flatten(), rows.next().flatten()];
-                    let Mapping::To(resource) = mapping else {
-                        return Ok(Err(Refusal::forbidden("no site maps this host to one resource")));
-                    };
-                    let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
-                    let account = &standing.account;
-                    if !session.stands(of_session, account, now)? {
-                        return Ok(Err(closed_gate(Closed::Revoked)));
-                    }
-                    if !allows(account, session.as_admin(), resource, permission.as_ref(), wanted(asked)) {
-                        return Ok(Err(not_granted(resource, asked)));
-                    }
-                }
-                Ok(Ok(Passer { user: standing.row.record.subject(), ..Passer::default() }))
+                standing.through().map(|through| through.stands(rows, &standing.account, now)).transpose()?
             }
-            // Both were accepted or refused before.
-            Self::Access(_) | Self::Gate(_) => Ok(Err(not_standing())),
-        }
+            _ => None,
+        };
+        let granted = match (self.subject(), mapping) {
+            (None, _) => Ok(()),
+            (Some(subject), Mapping::To(resource)) => {
+                let has = Question::new(&subject, resource).answer(rows)?;
+                if has.is_some_and(|has| has.gives(wanted(asked))) { Ok(()) } else { Err(not_granted(resource, asked)) }
+            }
+            (Some(_), _) => Err(Refusal::forbidden("no site maps this host to one resource")),
+        };
+        Ok(match self {
+            Self::Refused(refusal) => Err(refusal),
+            Self::Account(_, passer) => granted.map(|()| *passer),
+            Self::Open(_) if through == Some(false) => Err(closed_gate(Closed::Revoked)),
+            Self::Open(standing) => {
+                granted.map(|()| Passer { user: standing.row.record.subject(), ..Passer::default() })
+            }
+            // All of them were accepted or refused before.
+            Self::Access(_) | Self::LongLived(_) | Self::ShortLived(_) | Self::Gate(_) => Err(not_standing()),
+        })
     }
 }
 
 fn not_granted(resource: &Resource, asked: Asked<'_>) -> Refusal {
-    Refusal::forbidden(format!("{} on {resource} was not granted", wanted(asked).as_str()))
+    Refusal {
+        missing: vec![(resource.clone(), wanted(asked))],
+        ..Refusal::forbidden(format!("{} on {resource} was not granted", wanted(asked).as_str()))
+    }
 }
 
 /// What the method needs on the site's resource.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    GateToken, Jti, Use,
+    GateToken, Use,
     mint::same,
     presented::{Closed, standing},
 };
@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ROUNDS, Refusal, Secret, Service,
+        ids::Jti,
         key::jwt::{Kind, Unverified},
     },
     store::{CommitError, Record, Row, When},

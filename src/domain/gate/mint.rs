@@ -2,17 +2,15 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use super::{
-    BySession, Exchange, GateToken, Jti, Minter, Origin, Pattern, Patterns, Verbs, parse_duration,
-    token::LONGEST,
-};
+use super::{Exchange, GateToken, Minter, Origin, Pattern, Patterns, Through, Verbs, parse_duration, token::LONGEST};
 use crate::{
     clock::Timestamp,
     domain::{
-        ROUNDS, Refusal, Secret, Service,
-        access::{Action, Caller, Mapping, Permission, Resource, Sites, allows},
+        ROUNDS, Refusal, RefusalKind, Secret, Service,
+        access::{Action, Identity, Mapping, Question, Resource, Sites, Subject, permission},
         account::Account,
-        ids::{AccountKey, Name},
+        ids::{Jti, Name},
+        labels,
     },
     store::{CommitError, Item, Record, Row, When, Write, decode},
 };
@@ -65,18 +63,23 @@ pub struct Shown {
 pub async fn create(
     service: &Service,
     now: Timestamp,
-    caller: &Caller,
+    by: &Identity,
     namespace: &str,
     new: NewGateToken,
 ) -> Result<Shown, Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace")?;
-    let (permission, sites) = rights(service, now, caller, &namespace).await?;
-    if !caller.may(&gate_tokens(service, &namespace), permission.as_ref(), Action::Write) {
-        return Err(Refusal::forbidden("writing gate tokens of this namespace was not granted to you"));
+    let subject = by.subject();
+    let (may_write, sites) = rights(service, now, &subject, &namespace).await?;
+    if !may_write {
+        let missing = vec![(gate_tokens(service, &namespace), Action::Write)];
+        return Err(Refusal {
+            missing,
+            ..Refusal::forbidden("writing gate tokens of this namespace was not granted to you")
+        });
     }
-    let mut draft = judge(service, now, namespace, new)?.by(service, &caller.account.record, None);
+    let mut draft = judge(service, now, namespace, new)?.by(service, by.minter());
     let resources = resources_of(&draft.urls, &sites)?;
-    allowed_on(service, now, &caller.account.record, caller.is_admin(), &resources, Action::Manage).await?;
+    allowed_on(service, now, &subject, &resources, Action::Manage).await?;
     draft.resources = resources;
     commit(service, now, draft).await
 }
@@ -104,43 +107,35 @@ pub async fn exchange(
         return Err(Refusal::forbidden("a host is not that of a site"));
     }
     let resources = resources_of(&urls, &sites)?;
-    allowed_on(service, now, account, exchange.as_admin, &resources, Action::Read).await?;
+    let subject = Subject::of_account(account, exchange.as_admin);
+    allowed_on(service, now, &subject, &resources, Action::Read).await?;
     let drawn = service.entropy.bytes::<8>();
     let new = NewGateToken {
         name: format!("exchange-{:016x}", u64::from_be_bytes(drawn)),
         urls: urls.into(),
         ..NewGateToken::default()
     };
-    let mut draft = judge(service, now, account.namespace.clone(), new)?.by(service, account, Some(exchange));
+    let minter = Minter { exchange: Some(exchange), ..Minter::account(account) };
+    let mut draft = judge(service, now, account.namespace.clone(), new)?.by(service, minter);
     draft.exp = draft.exp.min(session_ends_at);
     draft.resources = resources;
     commit(service, now, draft).await
 }
 
-/// Whether an account has `wanted` on each of these.
+/// Whether somebody has `wanted` on each of these.
 async fn allowed_on(
     service: &Service,
     now: Timestamp,
-    account: &Account,
-    is_admin: bool,
+    subject: &Subject,
     resources: &[Resource],
     wanted: Action,
 ) -> Result<(), Refusal> {
-    if resources.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<_> = resources.iter().map(|resource| Permission::key_of(account.uid, resource)).collect();
-    let rows = service.store.get(now, &keys).await?;
-    for (resource, row) in resources.iter().zip(rows) {
-        let permission = decode::<Permission>(row)?.map(|row| row.record);
-        if !allows(account, is_admin, resource, permission.as_ref(), wanted) {
-            return Err(Refusal {
-                field: Some(URLS),
-                ..Refusal::forbidden(format!("{} on {resource} was not granted to you", wanted.as_str()))
-            });
-        }
-    }
-    Ok(())
+    let asked: Vec<_> = resources.iter().map(|resource| (resource.clone(), wanted)).collect();
+    let of_urls = |refusal: Refusal| match refusal.kind {
+        RefusalKind::Forbidden => Refusal { field: Some(URLS), ..refusal },
+        _ => refusal,
+    };
+    permission::require(service, now, subject, &asked).await.map_err(of_urls)
 }
 
 const URLS: &str = "spec.urls";
@@ -201,13 +196,12 @@ fn judge(service: &Service, now: Timestamp, namespace: Name, mut new: NewGateTok
 }
 
 impl Judged {
-    fn by(self, service: &Service, account: &Account, exchange: Option<Exchange>) -> GateToken {
-        let key = AccountKey::of(account.name.as_str());
+    fn by(self, service: &Service, minter: Minter) -> GateToken {
         GateToken {
             namespace: self.namespace,
             name: self.name,
-            id: Jti::draw(key, service.entropy.as_ref()),
-            minter: Minter { name: account.name.clone(), uid: account.uid, epoch: account.epoch, exchange },
+            id: Jti::draw(minter.key(), service.entropy.as_ref()),
+            minter,
             created_at: self.now,
             labels: self.new.labels,
             key_set: self.new.key_set,
@@ -286,7 +280,7 @@ async fn commit(service: &Service, now: Timestamp, draft: GateToken) -> Result<S
     for _ in 0..ROUNDS {
         match service.commit(now, vec![draft.put(when)]).await {
             Ok(version) => {
-                audit("gatetoken_created", &draft, draft.minter.name.as_str());
+                audit("gatetoken_created", &draft, &draft.minter.actor());
                 return Ok(Shown { row: Row { record: draft, version }, token: Some(token) });
             }
             Err(CommitError::Conflict { current, .. }) => {
@@ -309,8 +303,8 @@ async fn commit(service: &Service, now: Timestamp, draft: GateToken) -> Result<S
     Err(Refusal::unavailable("a gate token kept changing"))
 }
 
-/// Those that stand with the accounts that minted them, and with their sessions if they came of an exchange. One round
-/// trip, and one more for sessions.
+/// Those that stand with the accounts that minted them, and with what they were minted through. One round trip, and one
+/// more for sessions and service accounts.
 async fn standing(
     service: &Service,
     now: Timestamp,
@@ -330,19 +324,15 @@ async fn standing(
         let account = accounts[place].as_ref().map(|row| &row.record);
         account.filter(|account| row.record.minter.is_upheld_by(Some(account)))
     };
-    let sessions: Vec<_> = rows
-        .iter()
-        .filter(|row| minter_of(row).is_some())
-        .filter_map(|row| BySession::of(&row.record.minter))
-        .collect();
-    let keys: Vec<_> = sessions.iter().flat_map(BySession::keys).collect();
+    let upheld = rows.iter().filter(|row| minter_of(row).is_some());
+    let keys: Vec<_> =
+        upheld.filter_map(|row| Through::of(&row.record.minter)).flat_map(|through| through.keys()).collect();
     let mut items = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? }.into_iter();
-    let mut sessions = sessions.into_iter();
     let mut stand = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(account) = minter_of(&row) else { continue };
-        let stands = match row.record.minter.exchange.as_ref().and_then(|_| sessions.next()) {
-            Some(session) => session.stands([items.next().flatten(), items.next().flatten()], account, now)?,
+        let stands = match Through::of(&row.record.minter) {
+            Some(through) => through.stands(&mut items, account, now)?,
             None => true,
         };
         if stands {
@@ -356,42 +346,45 @@ fn gate_tokens(service: &Service, namespace: &Name) -> Resource {
     Resource::gatetoken(&service.policy.cluster, namespace)
 }
 
-/// What the caller was granted on a namespace's gate tokens, and the sites.
+/// Whether somebody may write a namespace's gate tokens, and the sites: in one round trip.
 async fn rights(
     service: &Service,
     now: Timestamp,
-    caller: &Caller,
+    subject: &Subject,
     namespace: &Name,
-) -> Result<(Option<Permission>, Sites), Refusal> {
-    let permission = Permission::key_of(caller.account.record.uid, &gate_tokens(service, namespace));
-    let mut rows = service.store.get(now, &[permission, Sites::key()]).await?.into_iter();
-    let permission = decode::<Permission>(rows.next().flatten())?.map(|row| row.record);
+) -> Result<(bool, Sites), Refusal> {
+    let resource = gate_tokens(service, namespace);
+    let question = Question::new(subject, &resource);
+    let mut keys = vec![Sites::key()];
+    keys.extend(question.keys());
+    let mut rows = service.store.get(now, &keys).await?.into_iter();
     let sites = decode::<Sites>(rows.next().flatten())?.map(|row| row.record).unwrap_or_default();
-    Ok((permission, sites))
+    let has = question.answer(&mut rows)?;
+    Ok((has.is_some_and(|has| has.gives(Action::Write)), sites))
 }
 
-/// Whether the caller may write gate tokens of a namespace. Those who may not may read them with `read`, and as the
+/// Whether somebody may write gate tokens of a namespace. Those who may not may read them with `read`, and as the
 /// namespace's owner: without the tokens themselves.
 ///
 /// # Errors
 /// `Forbidden`, `Unavailable`.
-async fn may_write(service: &Service, now: Timestamp, caller: &Caller, namespace: &Name) -> Result<bool, Refusal> {
-    let granted = Permission::key_of(caller.account.record.uid, &gate_tokens(service, namespace));
-    let permission = service.read::<Permission>(now, granted).await?.map(|row| row.record);
-    let may = |action| caller.may(&gate_tokens(service, namespace), permission.as_ref(), action);
-    if may(Action::Write) {
+async fn may_write(service: &Service, now: Timestamp, subject: &Subject, namespace: &Name) -> Result<bool, Refusal> {
+    let resource = gate_tokens(service, namespace);
+    let has = permission::level(service, now, subject, &resource).await?;
+    if has.is_some_and(|has| has.gives(Action::Write)) {
         return Ok(true);
     }
-    if may(Action::Read) || caller.account.record.namespace == *namespace {
+    if has.is_some_and(|has| has.gives(Action::Read)) || subject.owns(namespace.as_str()) {
         return Ok(false);
     }
-    Err(Refusal::forbidden("reading gate tokens of this namespace was not granted to you"))
+    let missing = vec![(resource, Action::Read)];
+    Err(Refusal { missing, ..Refusal::forbidden("reading gate tokens of this namespace was not granted to you") })
 }
 
 async fn shown(
     service: &Service,
     now: Timestamp,
-    caller: &Caller,
+    subject: &Subject,
     row: Row<GateToken>,
     may_write: bool,
 ) -> Result<Shown, Refusal> {
@@ -399,9 +392,11 @@ async fn shown(
     // One whose time is over is not signed again, and a link that was used opens nothing.
     let live = !token.is_over(now) && token.used.is_none();
     // What came of an exchange opens what its account may open, which is not for everybody who may mint here.
-    let for_caller = token.minter.exchange.as_ref().is_none_or(|exchange| {
-        token.minter.uid == caller.account.record.uid && (!exchange.as_admin || caller.is_admin())
-    });
+    let for_caller = token
+        .minter
+        .exchange
+        .as_ref()
+        .is_none_or(|exchange| subject.has_uid(token.minter.uid) && (!exchange.as_admin || subject.is_admin()));
     let token = if may_write && live && for_caller { Some(token.sign(service, now).await?) } else { None };
     Ok(Shown { row, token })
 }
@@ -427,14 +422,15 @@ pub async fn find(service: &Service, now: Timestamp, namespace: &Name, name: &st
 pub async fn get(
     service: &Service,
     now: Timestamp,
-    caller: &Caller,
+    by: &Identity,
     namespace: &str,
     name: &str,
 ) -> Result<Shown, Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
-    let may_write = may_write(service, now, caller, &namespace).await?;
+    let subject = by.subject();
+    let may_write = may_write(service, now, &subject, &namespace).await?;
     let row = find(service, now, &namespace, name).await?;
-    shown(service, now, caller, row, may_write).await
+    shown(service, now, &subject, row, may_write).await
 }
 
 /// Lists those of a namespace's gate tokens that are `wanted`, by name; with the signed tokens for those who may write here.
@@ -445,19 +441,20 @@ pub async fn get(
 pub async fn list(
     service: &Service,
     now: Timestamp,
-    caller: &Caller,
+    by: &Identity,
     namespace: &str,
     after: Option<&str>,
     limit: usize,
     wanted: impl Fn(&GateToken) -> bool + Send,
 ) -> Result<(Vec<Shown>, Option<String>), Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
-    let may_write = may_write(service, now, caller, &namespace).await?;
+    let subject = by.subject();
+    let may_write = may_write(service, now, &subject, &namespace).await?;
     let (mut rows, next) = standing_of(service, now, &namespace, after, limit).await?;
     rows.retain(|row| wanted(&row.record));
     let mut tokens = Vec::with_capacity(rows.len());
     for row in rows {
-        tokens.push(shown(service, now, caller, row, may_write).await?);
+        tokens.push(shown(service, now, &subject, row, may_write).await?);
     }
     Ok((tokens, next))
 }
@@ -487,21 +484,23 @@ pub async fn standing_of(
 pub async fn delete(
     service: &Service,
     now: Timestamp,
-    caller: &Caller,
+    by: &Identity,
     namespace: &str,
     name: &str,
     only: impl FnOnce(&GateToken) -> bool + Send,
 ) -> Result<GateToken, Refusal> {
     let namespace = Name::parse(namespace, "metadata.namespace").map_err(|_| absent())?;
-    let owns = caller.account.record.namespace == namespace;
-    if !may_write(service, now, caller, &namespace).await? && !owns {
-        return Err(Refusal::forbidden("deleting gate tokens of this namespace was not granted to you"));
+    let subject = by.subject();
+    if !may_write(service, now, &subject, &namespace).await? && !subject.owns(namespace.as_str()) {
+        let missing = vec![(gate_tokens(service, &namespace), Action::Write)];
+        let text = "deleting gate tokens of this namespace was not granted to you";
+        return Err(Refusal { missing, ..Refusal::forbidden(text) });
     }
     let row = find(service, now, &namespace, name).await?;
     if !only(&row.record) {
         return Err(Refusal::conflict("the gate token of that name is another one"));
     }
-    end(service, now, row, caller.account.record.name.as_str()).await
+    end(service, now, row, subject.name()).await
 }
 
 /// Ends this gate token, and none that was made since under its name.

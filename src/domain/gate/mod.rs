@@ -14,6 +14,6 @@ pub use duration::parse_duration;
 pub use origin::{BadOrigin, Host, Origin, Scheme};
 pub use path::{BadPath, Path};
 pub use pattern::{Pattern, Patterns, Target};
-pub use presented::{BySession, Closed, Presented, Standing, standing};
-pub use token::{Exchange, GateToken, Minter, Use};
+pub use presented::{Closed, Presented, Standing, Through, standing};
+pub use token::{ByServiceAccount, Exchange, GateToken, Minter, Use};
 pub use verbs::{Method, Verbs};

@@ -1,14 +1,15 @@
 //! A gate token or link that somebody presents: what it says, and whether its record still stands.
 
-use super::{Exchange, GateToken, Jti, Minter, token::parse_subject};
+use super::{ByServiceAccount, Exchange, GateToken, Minter, token::parse_subject};
 use crate::{
     clock::Timestamp,
     domain::{
         Refusal, Secret, Service,
         account::Account,
         client::Client,
-        ids::{AccountKey, Name},
+        ids::{AccountKey, Jti, Name},
         key::jwt::{BadToken, GateClaims, Kind},
+        service_account::ServiceAccount,
         session::Session,
     },
     store::{Item, Key, Row, decode},
@@ -82,8 +83,7 @@ impl Presented {
         [GateToken::key_of(self.namespace.as_str(), self.name.as_str()), Account::key_of(self.id.account)]
     }
 
-    /// Judges it by these rows, in the order of [`Presented::keys`]. Of one that came of an exchange,
-    /// [`BySession`] is still to be judged.
+    /// Judges it by these rows, in the order of [`Presented::keys`]. What [`Standing::through`] names is still to be judged.
     ///
     /// # Errors
     /// The rows cannot be read. Inside: `Revoked`, `Used`.
@@ -114,53 +114,84 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// What else it depends on, if it came of an exchange.
-    pub fn by_session(&self) -> Option<BySession> {
-        BySession::of(&self.row.record.minter)
+    /// What else it depends on, if it was not minted by the account itself.
+    pub fn through(&self) -> Option<Through> {
+        Through::of(&self.row.record.minter)
     }
 }
 
-/// The session that an exchanged token ends with.
+/// Through what an account's token was minted, and with what it ends.
 #[derive(Clone, Debug)]
-pub struct BySession {
-    exchange: Exchange,
-    minter: AccountKey,
+pub enum Through {
+    /// An exchange: the session whose access token was exchanged.
+    Session {
+        /// Session and client.
+        exchange: Exchange,
+        /// Where the account is.
+        minter: AccountKey,
+    },
+    /// A service account of the account's namespace.
+    ServiceAccount(ByServiceAccount),
 }
 
-impl BySession {
-    /// What a minter's token depends on besides the account; none unless it came of an exchange.
+impl Through {
+    /// What a minter's token depends on besides the account.
     pub(super) fn of(minter: &Minter) -> Option<Self> {
-        minter.exchange.clone().map(|exchange| Self { exchange, minter: minter.key() })
+        let exchange = minter.exchange.clone().map(|exchange| Self::Session { exchange, minter: minter.key() });
+        exchange.or_else(|| minter.service_account.clone().map(Self::ServiceAccount))
     }
 
-    /// Whether the account counts as an admin, if it is one.
-    pub fn as_admin(&self) -> bool {
-        self.exchange.as_admin
+    /// Whether each request is judged by what the account may then; `Some(true)`: as an admin, if it is one.
+    pub fn judged_as_admin(&self) -> Option<bool> {
+        match self {
+            Self::Session { exchange, .. } => Some(exchange.as_admin),
+            Self::ServiceAccount(_) => None,
+        }
     }
 
-    /// What must be read to judge it: the session, and the client that it was opened through.
-    pub fn keys(&self) -> [Key; 2] {
-        [Session::key_of(self.minter, self.exchange.session), Client::key_of(self.exchange.client.as_str())]
+    /// What must be read to judge it: the session and the client that it was opened through, or the service account.
+    pub fn keys(&self) -> Vec<Key> {
+        match self {
+            Self::Session { exchange, minter } => {
+                vec![Session::key_of(*minter, exchange.session), Client::key_of(exchange.client.as_str())]
+            }
+            Self::ServiceAccount(by) => vec![ServiceAccount::key_of(by.namespace.as_str(), by.name.as_str())],
+        }
     }
 
-    /// Whether the session still stands, with this account, by these rows, in the order of [`BySession::keys`].
+    /// Whether it still stands, with this account, by these rows, in the order of [`Through::keys`]; they are taken.
     ///
     /// # Errors
     /// The rows cannot be read.
-    pub fn stands(&self, rows: [Option<Item>; 2], account: &Account, now: Timestamp) -> Result<bool, Refusal> {
-        let [session, client] = rows;
-        let session: Option<Row<Session>> = decode(session)?;
-        let client = Client::of_row(self.exchange.client.as_str(), decode(client)?);
-        Ok(session.is_some_and(|row| {
-            !row.record.is_over(now)
-                && row.record.id == self.exchange.session
-                && row.record.client == self.exchange.client
-                && row.record.is_upheld_by(Some(account), client.as_ref())
-        }))
+    pub fn stands(
+        &self,
+        rows: &mut impl Iterator<Item = Option<Item>>,
+        account: &Account,
+        now: Timestamp,
+    ) -> Result<bool, Refusal> {
+        match self {
+            Self::Session { exchange, .. } => {
+                let session: Option<Row<Session>> = decode(rows.next().flatten())?;
+                let client = Client::of_row(exchange.client.as_str(), decode(rows.next().flatten())?);
+                Ok(session.is_some_and(|row| {
+                    !row.record.is_over(now)
+                        && row.record.id == exchange.session
+                        && row.record.client == exchange.client
+                        && row.record.is_upheld_by(Some(account), client.as_ref())
+                }))
+            }
+            Self::ServiceAccount(by) => {
+                let row: Option<Row<ServiceAccount>> = decode(rows.next().flatten())?;
+                Ok(row.is_some_and(|row| {
+                    row.record.uid == by.uid && row.record.epoch == by.epoch && row.record.is_upheld_by(Some(account))
+                }))
+            }
+        }
     }
 }
 
-/// Judges what is presented, whole: for whoever asks about one alone. Two round trips for what came of an exchange.
+/// Judges what is presented, whole: for whoever asks about one alone. Two round trips for what was minted through a session
+/// or a service account.
 ///
 /// # Errors
 /// `Unavailable`.
@@ -180,10 +211,9 @@ pub async fn standing(
         Ok(standing) => standing,
         Err(closed) => return Ok(Err(closed)),
     };
-    if let Some(session) = standing.by_session() {
-        let mut rows = service.store.get(now, &session.keys()).await?.into_iter();
-        let rows = [rows.next().flatten(), rows.next().flatten()];
-        if !session.stands(rows, &standing.account, now)? {
+    if let Some(through) = standing.through() {
+        let mut rows = service.store.get(now, &through.keys()).await?.into_iter();
+        if !through.stands(&mut rows, &standing.account, now)? {
             return Ok(Err(Closed::Revoked));
         }
     }

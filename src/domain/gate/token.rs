@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Jti, Patterns, Verbs};
+use super::{Patterns, Verbs};
 use crate::{
     clock::Timestamp,
     domain::{
         Refusal, Secret, Service,
         access::Resource,
         account::Account,
-        ids::{AccountKey, Epoch, Name, SessionId, Uid},
+        ids::{AccountKey, Epoch, Jti, Name, SessionId, Uid},
         key::jwt::{Audience, GateClaims, Kind},
+        service_account::ServiceAccount,
     },
     store::{Key, Record},
 };
@@ -36,6 +37,22 @@ pub struct Minter {
     /// What a token that came of an exchange ends with; it opens only what the account may at the time of each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,
+    /// The service account of the account's namespace that minted: then it is that one's token, and stands with both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ByServiceAccount>,
+}
+
+/// The service account that minted a gate token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByServiceAccount {
+    /// Where it lives.
+    pub namespace: Name,
+    /// Its name there.
+    pub name: Name,
+    /// Its uid.
+    pub uid: Uid,
+    /// Its epoch when the token was minted.
+    pub epoch: Epoch,
 }
 
 /// The session whose access token was exchanged.
@@ -50,9 +67,48 @@ pub struct Exchange {
 }
 
 impl Minter {
-    /// Whether the account still is the one that minted, in the same epoch, and enabled.
+    /// An account itself.
+    pub fn account(account: &Account) -> Self {
+        Self {
+            name: account.name.clone(),
+            uid: account.uid,
+            epoch: account.epoch,
+            exchange: None,
+            service_account: None,
+        }
+    }
+
+    /// A service account.
+    pub fn service_account(account: &ServiceAccount) -> Self {
+        Self {
+            name: account.owner.name.clone(),
+            uid: account.owner.uid,
+            epoch: Epoch::default(),
+            exchange: None,
+            service_account: Some(ByServiceAccount {
+                namespace: account.namespace.clone(),
+                name: account.name.clone(),
+                uid: account.uid,
+                epoch: account.epoch,
+            }),
+        }
+    }
+
+    /// Whether the account still is the one that minted, in the same epoch, and enabled. What its service account minted
+    /// does not end with its password, since it did not begin with it.
     pub fn is_upheld_by(&self, account: Option<&Account>) -> bool {
-        account.is_some_and(|account| account.upholds(self.uid, self.epoch))
+        account.is_some_and(|account| match self.service_account {
+            None => account.upholds(self.uid, self.epoch),
+            Some(_) => account.upholds(self.uid, account.epoch),
+        })
+    }
+
+    /// Who minted, in the audit log's words.
+    pub fn actor(&self) -> String {
+        match &self.service_account {
+            None => self.name.to_string(),
+            Some(by) => format!("{}/service-accounts/{}", by.namespace, by.name),
+        }
     }
 
     /// Where the account is.

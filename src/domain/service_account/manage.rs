@@ -103,10 +103,12 @@ pub async fn create(
         epoch: Epoch::default(),
         may_request_role: None,
     };
-    let token = match new.with_token {
-        true => Some(add_token(service, now, &mut account, new.expires_at, IssuedBy::Creation).await?),
-        false => None,
-    };
+    let mut token = None;
+    if new.with_token {
+        let (signed, record) = new_token(service, now, &account, new.expires_at, IssuedBy::Creation).await?;
+        account.tokens.push(record);
+        token = Some(signed);
+    }
     let mut when = When::Absent;
     for _ in 0..ROUNDS {
         match service.commit(now, vec![account.put(when)]).await {
@@ -148,14 +150,14 @@ fn audit(event: &'static str, by: &Subject, account: &ServiceAccount) {
     );
 }
 
-/// Signs a token and notes its record; what is over is dropped.
-async fn add_token(
+/// Signs a token, and makes its record.
+async fn new_token(
     service: &Service,
     now: Timestamp,
-    account: &mut ServiceAccount,
+    account: &ServiceAccount,
     expires_at: Option<Timestamp>,
     by: IssuedBy,
-) -> Result<Secret<String>, Refusal> {
+) -> Result<(Secret<String>, LongLived), Refusal> {
     let id = Jti::draw(account.owner_key(), service.entropy.as_ref());
     let issuer = &service.policy.issuer;
     let identity = account.principal().to_string();
@@ -174,9 +176,8 @@ async fn add_token(
         secret: account.secret_name(),
     };
     let token = service.sign(now, Kind::ServiceAccount, &claims).await?;
-    account.tokens.retain(|token| !token.is_over(now));
-    account.tokens.push(LongLived { id, sha256: sha256(&token), issued_at: now, expires_at, by });
-    Ok(token)
+    let record = LongLived { id, sha256: sha256(&token), issued_at: now, expires_at, by };
+    Ok((token, record))
 }
 
 /// The service account of that name, with a namespace's owner of now; whoever asks is for the caller of this to judge.
@@ -189,10 +190,7 @@ pub(super) async fn standing(
     namespace: &Name,
     name: &Name,
 ) -> Result<Row<ServiceAccount>, Refusal> {
-    let keys = [
-        ServiceAccount::key_of(namespace.as_str(), name.as_str()),
-        NamespaceOwner::key_of(namespace.as_str()),
-    ];
+    let keys = [ServiceAccount::key_of(namespace.as_str(), name.as_str()), NamespaceOwner::key_of(namespace.as_str())];
     let mut rows = service.store.get(now, &keys).await?.into_iter();
     let row = decode::<ServiceAccount>(rows.next().flatten())?;
     let owner = decode::<NamespaceOwner>(rows.next().flatten())?.map(|row| row.record.uid);
@@ -222,15 +220,11 @@ async fn find(
         None => return Err(absent()),
     };
     let resource = resource(service, &row.record);
-    for (least, refusal) in [(Action::List, None), (wanted, Some(()))] {
-        if !permission::may(service, now, by, &resource, least).await? {
-            return Err(match refusal {
-                None => absent(),
-                Some(()) => Refusal::not_granted(vec![(resource, wanted)]),
-            });
-        }
+    match permission::level(service, now, by, &resource).await? {
+        Some(has) if has.gives(wanted) => Ok(row),
+        Some(has) if has.gives(Action::List) => Err(Refusal::not_granted(vec![(resource, wanted)])),
+        _ => Err(absent()),
     }
-    Ok(row)
 }
 
 async fn by_id(service: &Service, now: Timestamp, namespace: &Name, id: &str) -> Result<Row<ServiceAccount>, Refusal> {
@@ -316,7 +310,10 @@ pub async fn delete(
                 audit("service_account_deleted", by, &account);
                 // It counts for nothing any more: what cannot be cleared away now lies there and does no harm.
                 if let Err(refusal) = permission::sweep(service, now, &account.principal(), account.uid).await {
-                    tracing::debug!(error = refusal.cause(), "permissions of a deleted service account were left behind");
+                    tracing::debug!(
+                        error = refusal.cause(),
+                        "permissions of a deleted service account were left behind"
+                    );
                 }
                 return Ok(account);
             }
@@ -337,11 +334,11 @@ async fn change<T>(
     service: &Service,
     now: Timestamp,
     mut row: Row<ServiceAccount>,
-    mut decide: impl AsyncFnMut(&mut ServiceAccount) -> Result<T, Refusal>,
+    mut decide: impl FnMut(&mut ServiceAccount) -> Result<T, Refusal> + Send,
 ) -> Result<(ServiceAccount, T), Refusal> {
     for _ in 0..ROUNDS {
         let mut account = row.record.clone();
-        let outcome = decide(&mut account).await?;
+        let outcome = decide(&mut account)?;
         match service.commit(now, vec![account.put(When::VersionIs(row.version))]).await {
             Ok(_) => return Ok((account, outcome)),
             Err(CommitError::Conflict { current, .. }) => row = same(decode(current)?, &account)?,
@@ -370,7 +367,8 @@ pub async fn rotate(
     }
     check_end(now, expires_at)?;
     let row = find(service, now, by, namespace, id_or_name, Action::Manage).await?;
-    let rotated = async |account: &mut ServiceAccount| {
+    let (token, record) = new_token(service, now, &row.record, expires_at, IssuedBy::Rotation).await?;
+    let rotated = |account: &mut ServiceAccount| {
         for token in &mut account.tokens {
             let end = now + overlap;
             token.expires_at = Some(token.expires_at.map_or(end, |own| own.min(end)));
@@ -383,9 +381,10 @@ pub async fn rotate(
         while account.tokens.len() >= MOST_TOKENS {
             account.tokens.remove(0);
         }
-        add_token(service, now, account, expires_at, IssuedBy::Rotation).await
+        account.tokens.push(record.clone());
+        Ok(())
     };
-    let (account, token) = change(service, now, row, rotated).await?;
+    let (account, ()) = change(service, now, row, rotated).await?;
     audit("service_account_rotated", by, &account);
     Ok(Issued { account, token: Some(token) })
 }
@@ -402,14 +401,17 @@ pub async fn issue(
     name: &str,
 ) -> Result<Issued, Refusal> {
     let row = find(service, now, by, namespace, name, Action::Manage).await?;
-    let (account, token) = change(service, now, row, async |account: &mut ServiceAccount| {
+    let (token, record) = new_token(service, now, &row.record, None, IssuedBy::Secret).await?;
+    let (account, ()) = change(service, now, row, |account| {
         if account.live_tokens(now).count() >= MOST_TOKENS {
             return Err(Refusal::conflict(format!(
                 "exceeded quota: long-lived tokens, used: {MOST_TOKENS}, limited: {MOST_TOKENS}; rotate the service \
                  account, or end tokens by their ids"
             )));
         }
-        add_token(service, now, account, None, IssuedBy::Secret).await
+        account.tokens.retain(|token| !token.is_over(now));
+        account.tokens.push(record.clone());
+        Ok(())
     })
     .await?;
     audit("service_account_token_issued", by, &account);
@@ -430,7 +432,7 @@ pub async fn set_may_request_role(
     there: bool,
 ) -> Result<bool, Refusal> {
     let row = find(service, now, by, namespace, name, Action::Manage).await?;
-    let (_, changed) = change(service, now, row, async |account: &mut ServiceAccount| {
+    let (_, changed) = change(service, now, row, |account| {
         let changed = account.may_request_role.is_some() != there;
         if changed {
             account.may_request_role = there.then_some(now);
@@ -485,8 +487,9 @@ pub async fn tokens(
 /// Long-lived tokens of these that are good now, with their last use.
 async fn long_lived(service: &Service, now: Timestamp, accounts: &[ServiceAccount]) -> Result<Vec<Listed>, Refusal> {
     let live = || accounts.iter().flat_map(|account| account.live_tokens(now).map(move |token| (account, token)));
-    let keys: Vec<_> =
-        live().map(|(account, token)| Used::key_of(account.namespace.as_str(), account.name.as_str(), &token.id)).collect();
+    let keys: Vec<_> = live()
+        .map(|(account, token)| Used::key_of(account.namespace.as_str(), account.name.as_str(), &token.id))
+        .collect();
     let rows = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? };
     let mut found = Vec::with_capacity(rows.len());
     for ((account, token), row) in live().zip(rows) {
@@ -496,40 +499,48 @@ async fn long_lived(service: &Service, now: Timestamp, accounts: &[ServiceAccoun
     Ok(found)
 }
 
-/// What a place in [`listed_tokens`] begins with once the long-lived tokens are through.
-const AMONG_SHORT_LIVED: char = '/';
+/// A page of tokens, and how many rows were read for it.
+pub type TokenPage = (Vec<Listed>, usize, Option<String>);
 
-/// Lists the tokens of a namespace's service accounts: the long-lived ones by account, then the short-lived ones. `limit`
-/// counts rows that are read: accounts, then tokens.
+/// Lists the long-lived tokens of a namespace's service accounts, by account; `limit` counts accounts.
 ///
 /// # Errors
-/// `Malformed`: `after` is no place in such a list; `Unavailable`.
-pub async fn listed_tokens(
+/// `Unavailable`.
+pub async fn long_lived_of(
     service: &Service,
     now: Timestamp,
     namespace: &Name,
     after: Option<&str>,
     limit: usize,
-) -> Result<(Vec<Listed>, Option<String>), Refusal> {
-    let Some(among_short) = after.and_then(|after| after.strip_prefix(AMONG_SHORT_LIVED)) else {
-        if after.is_some_and(|after| Name::parse(after, "cursor").is_err()) {
-            return Err(Refusal::malformed("cursor must be the next_cursor of an earlier page"));
-        }
-        let (rows, next) = rows(service, now, namespace, after, limit).await?;
-        let accounts: Vec<_> = rows.into_iter().map(|row| row.record).collect();
-        let found = long_lived(service, now, &accounts).await?;
-        return Ok((found, Some(next.unwrap_or_else(|| AMONG_SHORT_LIVED.to_string()))));
-    };
-    let after = Some(among_short).filter(|after| !after.is_empty());
+) -> Result<TokenPage, Refusal> {
+    let (rows, next) = rows(service, now, namespace, after, limit).await?;
+    let accounts: Vec<_> = rows.into_iter().map(|row| row.record).collect();
+    Ok((long_lived(service, now, &accounts).await?, accounts.len(), next))
+}
+
+/// Lists the short-lived tokens of a namespace's service accounts, by account.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn short_lived_of(
+    service: &Service,
+    now: Timestamp,
+    namespace: &Name,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<TokenPage, Refusal> {
     let page = service.store.list(now, &ShortLived::partition(namespace.as_str()), after, limit).await?;
-    let mut short = Vec::with_capacity(page.items.len());
+    let read = page.items.len();
+    if read == 0 {
+        return Ok((Vec::new(), 0, page.next));
+    }
+    let mut short = Vec::with_capacity(read);
     for item in page.items {
         short.extend(decode::<ShortLived>(Some(item))?.map(|row| row.record));
     }
     let mut names: Vec<Name> = short.iter().map(|token| token.name.clone()).collect();
     names.dedup();
-    let mut keys: Vec<_> =
-        names.iter().map(|name| ServiceAccount::key_of(namespace.as_str(), name.as_str())).collect();
+    let mut keys: Vec<_> = names.iter().map(|name| ServiceAccount::key_of(namespace.as_str(), name.as_str())).collect();
     keys.push(NamespaceOwner::key_of(namespace.as_str()));
     let mut rows = service.store.get(now, &keys).await?;
     let owner = decode::<NamespaceOwner>(rows.pop().flatten())?.map(|row| row.record.uid);
@@ -538,8 +549,7 @@ pub async fn listed_tokens(
         let of_this = accounts.iter().flatten().find(|row| row.record.name == token.name);
         of_this.is_some_and(|row| Some(row.record.owner.uid) == owner && token.stands(&row.record, now))
     });
-    let found = short.into_iter().map(|token| Listed::Short(Box::new(token))).collect();
-    Ok((found, page.next.map(|next| format!("{AMONG_SHORT_LIVED}{next}"))))
+    Ok((short.into_iter().map(|token| Listed::Short(Box::new(token))).collect(), read, page.next))
 }
 
 /// Ends one long-lived token of a service account of that owner's namespace.
@@ -555,7 +565,7 @@ pub async fn end_long_lived(
     actor: &str,
 ) -> Result<(), Refusal> {
     let row = standing(service, now, &owner.namespace, name).await?;
-    let (account, _) = change(service, now, row, async |account: &mut ServiceAccount| {
+    let (account, _) = change(service, now, row, |account| {
         let before = account.tokens.len();
         account.tokens.retain(|token| token.id.drawn() != drawn);
         if account.tokens.len() == before { Err(absent()) } else { Ok(()) }

@@ -11,8 +11,8 @@ mod used;
 
 pub use account::{Defaults, IssuedBy, LongLived, Owner, ServiceAccount};
 pub use manage::{
-    Issued, Listed, MOST_TOKENS, NewServiceAccount, create, delete, end_long_lived, end_short_lived, get, issue, list,
-    listed_tokens, rotate, set_may_request_role, tokens,
+    Issued, LONGEST_OVERLAP, Listed, MOST_TOKENS, NewServiceAccount, TokenPage, create, delete, end_long_lived,
+    end_short_lived, get, issue, list, long_lived_of, rotate, set_may_request_role, short_lived_of, tokens,
 };
 pub use presented::{Holder, PresentedLongLived, PresentedShortLived};
 pub use short_lived::ShortLived;

@@ -121,9 +121,8 @@ fn audiences(issuer: &str, mut asked: Vec<String>) -> Result<Vec<String>, Refusa
         return Ok(vec![usual_audience(issuer)]);
     }
     asked.dedup();
-    let sound = |one: &String| {
-        (1..=LONGEST_AUDIENCE).contains(&one.len()) && one.bytes().all(|byte| byte.is_ascii_graphic())
-    };
+    let sound =
+        |one: &String| (1..=LONGEST_AUDIENCE).contains(&one.len()) && one.bytes().all(|byte| byte.is_ascii_graphic());
     if asked.len() > MOST_AUDIENCES || !asked.iter().all(sound) {
         return Err(Refusal::invalid(
             FIELD,
@@ -187,7 +186,8 @@ mod tests {
         assert_eq!(of(&[]).unwrap(), ["https://i/kubernetes"]);
         assert_eq!(of(&["https://i/kubernetes", "x"]).unwrap(), ["https://i/kubernetes", "x"]);
         let long = "x".repeat(257);
-        for bad in ["https://i", "https://i/gate", "https://i/link", "https://i/service-account", "", "a b", "ä", &long] {
+        for bad in ["https://i", "https://i/gate", "https://i/link", "https://i/service-account", "", "a b", "ä", &long]
+        {
             assert_eq!(of(&["x", bad]).unwrap_err().field, Some("spec.audiences"), "{bad}");
         }
         assert!(of(&["x"; 17]).is_ok(), "the same one again and again is one");

@@ -11,7 +11,8 @@ use crate::{
         account::Account,
         client::{Client, Presented, manage},
         gate::{GateToken, mint},
-        ids::{AccountKey, Name, SessionId},
+        ids::{AccountKey, Jti, Name, SessionId},
+        service_account::{self, Listed, TokenPage},
     },
     store::{Key, Record, Row, When, Write, decode},
 };
@@ -66,6 +67,8 @@ async fn end(service: &Service, now: Timestamp, key: Key) -> Result<(), Refusal>
 pub enum LiveToken {
     /// A session, with all tokens that come of it.
     Session(Box<Session>),
+    /// A token of a service account of the account's namespace.
+    ServiceAccount(service_account::Listed),
     /// A gate token of the account's namespace, whoever minted it.
     Gate(Box<GateToken>),
 }
@@ -73,7 +76,7 @@ pub enum LiveToken {
 /// Names a live token: base64url of kind ‖ account key ‖ record id. No credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenId {
-    /// Where the account is: a session's own, or the owner of a gate token's namespace.
+    /// Where the account is: a session's own, or the owner of the namespace.
     pub account: AccountKey,
     /// What of it.
     pub record: RecordId,
@@ -84,6 +87,10 @@ pub struct TokenId {
 pub enum RecordId {
     /// A session.
     Session(SessionId),
+    /// A service account's long-lived token: the bytes that were drawn for it, and the service account's name.
+    LongLived([u8; 16], Name),
+    /// A service account's short-lived token, likewise.
+    ShortLived([u8; 16], Name),
     /// A gate token: the bytes that were drawn for it, so that one that is made again under the name is another, and
     /// the name.
     Gate([u8; 16], Name),
@@ -92,16 +99,24 @@ pub enum RecordId {
 impl TokenId {
     const SESSION: u8 = b's';
     const GATE: u8 = b'g';
+    const LONG_LIVED: u8 = b'l';
+    const SHORT_LIVED: u8 = b't';
     /// Kind, account key and the 16 bytes that each kind has.
     const FIXED: usize = 33;
 
-    /// The id of one of an account's tokens.
-    pub fn of(token: &LiveToken, account: &Account) -> Self {
+    /// The id of one of the tokens of the account of that name.
+    pub fn of(token: &LiveToken, account: &str) -> Self {
         let record = match token {
             LiveToken::Session(session) => RecordId::Session(session.id),
+            LiveToken::ServiceAccount(Listed::Long(account, token, _)) => {
+                RecordId::LongLived(token.id.drawn(), account.name.clone())
+            }
+            LiveToken::ServiceAccount(Listed::Short(token)) => {
+                RecordId::ShortLived(token.id.drawn(), token.name.clone())
+            }
             LiveToken::Gate(token) => RecordId::Gate(token.id.drawn(), token.name.clone()),
         };
-        Self { account: AccountKey::of(account.name.as_str()), record }
+        Self { account: AccountKey::of(account), record }
     }
 
     /// Parses an id; none for any other spelling.
@@ -110,9 +125,14 @@ impl TokenId {
         let (fixed, name) = bytes.split_at_checked(Self::FIXED)?;
         let account = AccountKey(fixed[1..17].try_into().ok()?);
         let id: [u8; 16] = fixed[17..].try_into().ok()?;
+        if fixed[0] == Self::SESSION && name.is_empty() {
+            return Some(Self { account, record: RecordId::Session(SessionId(id)) });
+        }
+        let name = Name::parse(std::str::from_utf8(name).ok()?, "id").ok()?;
         let record = match fixed[0] {
-            Self::SESSION if name.is_empty() => RecordId::Session(SessionId(id)),
-            Self::GATE => RecordId::Gate(id, Name::parse(std::str::from_utf8(name).ok()?, "id").ok()?),
+            Self::LONG_LIVED => RecordId::LongLived(id, name),
+            Self::SHORT_LIVED => RecordId::ShortLived(id, name),
+            Self::GATE => RecordId::Gate(id, name),
             _ => return None,
         };
         Some(Self { account, record })
@@ -123,6 +143,8 @@ impl std::fmt::Display for TokenId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (kind, id, name) = match &self.record {
             RecordId::Session(session) => (Self::SESSION, &session.0, ""),
+            RecordId::LongLived(drawn, name) => (Self::LONG_LIVED, drawn, name.as_str()),
+            RecordId::ShortLived(drawn, name) => (Self::SHORT_LIVED, drawn, name.as_str()),
             RecordId::Gate(drawn, name) => (Self::GATE, drawn, name.as_str()),
         };
         let bytes = [&[kind][..], &self.account.0, id, name.as_bytes()].concat();
@@ -130,10 +152,58 @@ impl std::fmt::Display for TokenId {
     }
 }
 
-/// What a place in a list begins with once the sessions are through: no session's place does.
-const AMONG_GATE_TOKENS: char = '~';
+/// The kinds of tokens in the order in which they are listed.
+#[derive(Clone, Copy)]
+enum Stage {
+    Sessions,
+    LongLived,
+    ShortLived,
+    GateTokens,
+}
 
-/// Lists an account's live tokens: its sessions, then the gate tokens of its namespace.
+impl Stage {
+    /// With what a place among them begins: of sessions with nothing, and no session's place begins with another's.
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::GateTokens, "~"), (Self::ShortLived, ":"), (Self::LongLived, "."), (Self::Sessions, "")];
+
+    /// The stage of a place, and the place in it.
+    fn of(place: &str) -> (Self, &str) {
+        let found = Self::ALL.into_iter().find_map(|(stage, prefix)| Some((stage, place.strip_prefix(prefix)?)));
+        found.unwrap_or((Self::Sessions, place))
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Sessions => "",
+            Self::LongLived => ".",
+            Self::ShortLived => ":",
+            Self::GateTokens => "~",
+        }
+    }
+
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Sessions => Some(Self::LongLived),
+            Self::LongLived => Some(Self::ShortLived),
+            Self::ShortLived => Some(Self::GateTokens),
+            Self::GateTokens => None,
+        }
+    }
+
+    /// Whether a text can be a place in it.
+    fn has(self, place: &str) -> bool {
+        match self {
+            Self::Sessions => SessionId::parse(place).is_some(),
+            Self::LongLived | Self::GateTokens => Name::parse(place, "cursor").is_ok(),
+            Self::ShortLived => place
+                .split_once('/')
+                .is_some_and(|(name, id)| Name::parse(name, "cursor").is_ok() && Jti::parse(id).is_some()),
+        }
+    }
+}
+
+/// Lists an account's live tokens: its sessions, then those of the service accounts of its namespace, then the namespace's
+/// gate tokens.
 ///
 /// # Errors
 /// `Malformed`: `after` is no place in such a list. `Unavailable`.
@@ -144,35 +214,67 @@ pub async fn list(
     after: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<LiveToken>, Option<String>), Refusal> {
-    let (mut live, after, left) = match after.and_then(|after| after.strip_prefix(AMONG_GATE_TOKENS)) {
-        Some("") => (Vec::new(), None, limit),
-        Some(name) if Name::parse(name, "cursor").is_ok() => (Vec::new(), Some(name), limit),
-        Some(_) => return Err(Refusal::malformed("cursor must be the next_cursor of an earlier page")),
-        None => {
-            let page = sessions(service, now, account, after, limit).await?;
-            if page.next.is_some() {
-                return Ok((page.live, page.next));
-            }
-            (page.live, None, limit.saturating_sub(page.read))
-        }
-    };
-    // A page that the sessions filled is the last one unless there are gate tokens, too.
-    let (tokens, next) = mint::standing_of(service, now, &account.namespace, after, left.max(1)).await?;
-    if left == 0 {
-        let more = next.is_some() || !tokens.is_empty();
-        return Ok((live, more.then(|| AMONG_GATE_TOKENS.to_string())));
+    let (mut stage, place) = Stage::of(after.unwrap_or_default());
+    let mut place = Some(place).filter(|place| !place.is_empty()).map(ToOwned::to_owned);
+    if place.as_ref().is_some_and(|place| !stage.has(place)) {
+        return Err(Refusal::malformed("cursor must be the next_cursor of an earlier page"));
     }
-    let tokens = tokens.into_iter().map(|row| row.record).filter(|token| !token.is_over(now));
-    live.extend(tokens.map(|token| LiveToken::Gate(Box::new(token))));
-    Ok((live, next.map(|name| format!("{AMONG_GATE_TOKENS}{name}"))))
+    let (mut live, mut left) = (Vec::new(), limit);
+    loop {
+        // A page that is full is the last one unless there is more.
+        let page = page_of(service, now, account, stage, place.as_deref(), left.max(1)).await?;
+        if left == 0 && (page.read > 0 || page.next.is_some()) {
+            return Ok((live, Some(stage.prefix().to_owned())));
+        }
+        live.extend(page.live);
+        left = left.saturating_sub(page.read);
+        if let Some(next) = page.next {
+            return Ok((live, Some(format!("{}{next}", stage.prefix()))));
+        }
+        match stage.next() {
+            Some(next) => (stage, place) = (next, None),
+            None => return Ok((live, None)),
+        }
+    }
 }
 
-/// A page of an account's sessions.
-struct Sessions {
+/// A page of one kind.
+struct Page {
     live: Vec<LiveToken>,
     /// How many rows were read for them.
     read: usize,
     next: Option<String>,
+}
+
+async fn page_of(
+    service: &Service,
+    now: Timestamp,
+    account: &Account,
+    stage: Stage,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Page, Refusal> {
+    let namespace = &account.namespace;
+    let of_service_accounts = |(tokens, read, next): TokenPage| Page {
+        live: tokens.into_iter().map(LiveToken::ServiceAccount).collect(),
+        read,
+        next,
+    };
+    Ok(match stage {
+        Stage::Sessions => sessions(service, now, account, after, limit).await?,
+        Stage::LongLived => {
+            of_service_accounts(service_account::long_lived_of(service, now, namespace, after, limit).await?)
+        }
+        Stage::ShortLived => {
+            of_service_accounts(service_account::short_lived_of(service, now, namespace, after, limit).await?)
+        }
+        Stage::GateTokens => {
+            let (rows, next) = mint::standing_of(service, now, namespace, after, limit).await?;
+            let read = rows.len();
+            let tokens = rows.into_iter().map(|row| row.record).filter(|token| !token.is_over(now));
+            Page { live: tokens.map(|token| LiveToken::Gate(Box::new(token))).collect(), read, next }
+        }
+    })
 }
 
 async fn sessions(
@@ -181,7 +283,7 @@ async fn sessions(
     account: &Account,
     after: Option<&str>,
     limit: usize,
-) -> Result<Sessions, Refusal> {
+) -> Result<Page, Refusal> {
     let key = AccountKey::of(account.name.as_str());
     let page = service.store.list(now, &Session::partition(key), after, limit).await?;
     let read = page.items.len();
@@ -198,7 +300,7 @@ async fn sessions(
         })
         .map(|session| LiveToken::Session(Box::new(session)))
         .collect();
-    Ok(Sessions { live, read, next: page.next })
+    Ok(Page { live, read, next: page.next })
 }
 
 async fn clients_of(service: &Service, now: Timestamp, sessions: &[Session]) -> Result<Vec<Client>, Refusal> {
@@ -235,11 +337,29 @@ pub async fn end_by_id(
     match id.record {
         RecordId::Session(session) => end_session(service, now, Session::key_of(id.account, session), of, actor).await,
         RecordId::Gate(drawn, name) => end_gate_token(service, now, id.account, drawn, &name, actor).await,
+        RecordId::LongLived(drawn, name) => {
+            let owner = owner(service, now, id.account).await?;
+            service_account::end_long_lived(service, now, &owner, &name, drawn, actor).await.map_err(as_absent)
+        }
+        RecordId::ShortLived(drawn, name) => {
+            let owner = owner(service, now, id.account).await?;
+            service_account::end_short_lived(service, now, &owner, &name, drawn, actor).await.map_err(as_absent)
+        }
     }
 }
 
 fn absent() -> Refusal {
     Refusal::absent("there is no token of that id")
+}
+
+/// What is not there is not there as a token of that id, whatever it is.
+fn as_absent(refusal: Refusal) -> Refusal {
+    if refusal.kind == RefusalKind::Absent { absent() } else { refusal }
+}
+
+async fn owner(service: &Service, now: Timestamp, key: AccountKey) -> Result<Account, Refusal> {
+    let row: Option<Row<Account>> = service.read(now, Account::key_of(key)).await?;
+    row.map(|row| row.record).filter(|account| account.deleted_at.is_none()).ok_or_else(absent)
 }
 
 async fn end_session(
@@ -270,9 +390,8 @@ async fn end_gate_token(
     name: &Name,
     actor: &str,
 ) -> Result<(), Refusal> {
-    let owner: Row<Account> = service.read(now, Account::key_of(owner)).await?.ok_or_else(absent)?;
-    let found = mint::find(service, now, &owner.record.namespace, name.as_str()).await;
-    let row = found.map_err(|refusal| if refusal.kind == RefusalKind::Absent { absent() } else { refusal })?;
+    let owner = self::owner(service, now, owner).await?;
+    let row = mint::find(service, now, &owner.namespace, name.as_str()).await.map_err(as_absent)?;
     if row.record.id.drawn() != drawn {
         return Err(absent());
     }
@@ -287,7 +406,14 @@ mod tests {
     fn an_id_has_one_spelling_for_each_kind() {
         let account = AccountKey::of("ada");
         let gate = |name: &str| RecordId::Gate([7; 16], Name::parse(name, "name").unwrap());
-        for record in [RecordId::Session(SessionId([7; 16])), gate("a"), gate("b"), gate(&"a".repeat(63))] {
+        let name = Name::parse("ci", "name").unwrap();
+        let of_service_account = [RecordId::LongLived([7; 16], name.clone()), RecordId::ShortLived([7; 16], name)];
+        for record in of_service_account.into_iter().chain([
+            RecordId::Session(SessionId([7; 16])),
+            gate("a"),
+            gate("b"),
+            gate(&"a".repeat(63)),
+        ]) {
             let id = TokenId { account, record };
             let text = id.to_string();
             assert_eq!(TokenId::parse(&text), Some(id));

@@ -10,7 +10,7 @@ use axum::{
 
 use super::{Asked, Credential, PATH, Refused, parse};
 use crate::{
-    domain::{Refusal, RefusalKind, access},
+    domain::{Refusal, RefusalKind, access, service_account},
     http::{App, refusal::challenge},
     metric,
 };
@@ -45,9 +45,9 @@ async fn verify(State(app): State<App>, method: Method, uri: Uri, headers: Heade
 /// What the guarded service is told, on every 200.
 async fn judge(app: &App, asked: Result<Asked, Refused>) -> Result<HeaderMap, Refusal> {
     let asked = asked?;
-    let audience = asked.audience.as_deref().unwrap_or(&app.service.policy.issuer);
-    let question = access::Asked { target: &asked.target, audience };
+    let question = access::Asked { target: &asked.target, audience: asked.audience.as_deref() };
     let passer = access::verify(&app.service, app.service.now(), question, asked.credential.into_tokens()).await?;
+    service_account::mark(&app.service, passer.used.clone()).await;
     let mut headers = HeaderMap::new();
     for (name, value) in passer.told() {
         // Names, addresses and roles are ASCII, each of them was judged when it was written.

@@ -55,7 +55,7 @@ pub(super) struct Minted {
 pub(super) async fn mint(State(app): State<App>, request: Request) -> Result<Json<Minted>, Dressed> {
     let service = &app.service;
     let now = service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await?;
+    let caller = bearer::identity(&app, now, request.headers()).await?;
     // Whatever the Content-Type says, as in the original: its users send `curl --data`.
     let body = read(request.into_body()).await.map_err(|why| match why {
         BadBody::TooLarge => Refusal::new(RefusalKind::TooLarge, "the body is larger than 65536 bytes"),
@@ -75,7 +75,7 @@ pub(super) async fn mint(State(app): State<App>, request: Request) -> Result<Jso
     if !id.is_empty() {
         new.labels.insert(ID.to_owned(), id.clone());
     }
-    let namespace = caller.account.record.namespace.clone();
+    let namespace = caller.namespace().clone();
     let shown = mint::create(service, now, &caller, namespace.as_str(), new).await?;
     let token = shown.token.ok_or_else(|| Refusal::unavailable("a new gate token was not signed"))?;
     let record = shown.row.record;

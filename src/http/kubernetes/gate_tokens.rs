@@ -20,7 +20,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ROUNDS, Refusal, RefusalKind,
-        access::Caller,
+        access::Identity,
         gate::{
             GateToken,
             mint::{self, NewGateToken, Shown},
@@ -58,7 +58,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(""))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(""))?;
     Query::of(request.uri())?.refuse_dry_run()?;
     let body =
         object(request).await?.ok_or_else(|| Failure::bad_request("a GateToken is missing: the body is empty"))?;
@@ -84,7 +84,7 @@ pub(super) async fn create(
 async fn create_under(
     app: &App,
     now: Timestamp,
-    caller: &Caller,
+    caller: &Identity,
     namespace: &str,
     new: NewGateToken,
     prefix: &str,
@@ -116,7 +116,7 @@ pub(super) async fn list(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(""))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(""))?;
     let query = Query::of(request.uri())?;
     let options = ListOptions::of(&query)?;
     let (rows, next) = page(&app, now, &caller, &namespace, &options).await.map_err(failing(""))?;
@@ -133,7 +133,7 @@ pub(super) async fn list(
 async fn page(
     app: &App,
     now: Timestamp,
-    caller: &Caller,
+    caller: &Identity,
     namespace: &str,
     options: &ListOptions,
 ) -> Result<(Vec<Row>, Option<String>), Refusal> {
@@ -181,7 +181,7 @@ pub(super) async fn read(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(&name))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(&name))?;
     let query = Query::of(request.uri())?;
     let shown = mint::get(&app.service, now, &caller, &namespace, &name).await.map_err(failing(&name))?;
     match Shape::of(request.headers()) {
@@ -197,7 +197,7 @@ pub(super) async fn delete(
     request: Request,
 ) -> Result<Response, Failure> {
     let now = app.service.now();
-    let caller = bearer::caller(&app, now, request.headers()).await.map_err(failing(&name))?;
+    let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(&name))?;
     Query::of(request.uri())?.refuse_dry_run()?;
     let options = object(request).await?.unwrap_or_default();
     let malformed = |_| Failure::bad_request("the DeleteOptions have a field whose value is not of its kind");

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     domain::{
         account::{Account, manage},
+        service_account::Listed,
         session::revoke::{self, LiveToken, TokenId},
     },
     http::{App, bearer},
@@ -29,10 +30,11 @@ use crate::{
 pub(crate) struct TokenView {
     /// Names it; no credential.
     pub(crate) id: String,
-    /// `session`: a sign-in with all its tokens; `gate`: a gate token of the user's namespace.
-    #[schema(value_type = String, pattern = "^(session|gate)$")]
+    /// `session`: a sign-in with all its tokens; `service-account`: a long-lived token of a service account of the user's
+    /// namespace; `token-request`: a short-lived one; `gate`: a gate token of the namespace.
+    #[schema(value_type = String, pattern = "^(session|service-account|token-request|gate)$")]
     pub(crate) kind: Cow<'static, str>,
-    /// The user's name; of a gate token its `sub`.
+    /// The user's name; of other tokens their `sub`.
     pub(crate) subject: String,
     /// The client that obtained it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,13 +44,14 @@ pub(crate) struct TokenView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) scope: Option<String>,
-    /// When the password was given, or the gate token made.
+    /// When the password was given, or the token made.
     #[schema(format = DateTime)]
     pub(crate) issued_at: String,
-    /// When it ends; a session goes on if it is used before.
-    #[schema(format = DateTime)]
-    pub(crate) expires_at: String,
-    /// When a session was refreshed last, or a one-time link was used.
+    /// When it ends; a session goes on if it is used before. Absent of what ends only by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = String, format = DateTime)]
+    pub(crate) expires_at: Option<String>,
+    /// When a session was refreshed last, a service account's long-lived token used (to the hour), or a one-time link used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = String, format = DateTime)]
     pub(crate) last_used_at: Option<String>,
@@ -56,8 +59,28 @@ pub(crate) struct TokenView {
 
 impl TokenView {
     pub(crate) fn of(token: &LiveToken, account: &Account) -> Self {
-        let id = TokenId::of(token, account).to_string();
+        let id = TokenId::of(token, account.name.as_str()).to_string();
         match token {
+            LiveToken::ServiceAccount(Listed::Long(account, token, used)) => Self {
+                id,
+                kind: "service-account".into(),
+                subject: account.user_name(),
+                client_id: None,
+                scope: None,
+                issued_at: token.issued_at.rfc3339(),
+                expires_at: token.expires_at.map(|end| end.rfc3339()),
+                last_used_at: used.map(|at| at.rfc3339()),
+            },
+            LiveToken::ServiceAccount(Listed::Short(token)) => Self {
+                id,
+                kind: "token-request".into(),
+                subject: format!("system:serviceaccount:{}:{}", token.namespace, token.name),
+                client_id: None,
+                scope: None,
+                issued_at: token.issued_at.rfc3339(),
+                expires_at: Some(token.expires_at.rfc3339()),
+                last_used_at: None,
+            },
             LiveToken::Session(session) => Self {
                 id,
                 kind: "session".into(),
@@ -65,7 +88,7 @@ impl TokenView {
                 client_id: Some(session.client.to_string()),
                 scope: Some(session.scope.to_string()),
                 issued_at: session.opened_at.rfc3339(),
-                expires_at: session.ends_at.rfc3339(),
+                expires_at: Some(session.ends_at.rfc3339()),
                 last_used_at: Some(session.rotated_at.rfc3339()),
             },
             LiveToken::Gate(token) => Self {
@@ -75,7 +98,7 @@ impl TokenView {
                 client_id: token.minter.exchange.as_ref().map(|exchange| exchange.client.to_string()),
                 scope: None,
                 issued_at: token.created_at.rfc3339(),
-                expires_at: token.exp.rfc3339(),
+                expires_at: Some(token.exp.rfc3339()),
                 last_used_at: token.used.as_ref().map(|used| used.at.rfc3339()),
             },
         }
