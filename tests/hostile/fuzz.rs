@@ -4,7 +4,11 @@ use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, Method, Request, Uri, header},
 };
-use gatemint::domain::client::manage::NewClient;
+use gatemint::domain::{
+    access::Subject,
+    client::manage::NewClient,
+    service_account::{self, NewServiceAccount},
+};
 use proptest::{
     collection::vec,
     prelude::*,
@@ -314,6 +318,10 @@ fn run(cases: u32, strategy: &impl Strategy<Value = Attempt>) -> BTreeMap<u16, u
     let (test, bearers) = runtime.block_on(async {
         let test = TestService::new().await.user("ada", &[]).await.user("root", &["admin"]).await;
         test.client("shop", NewClient::default()).await;
+        for namespace in ["ada", "root"] {
+            let ci = NewServiceAccount { namespace: namespace.into(), name: Some("ci".into()), ..NewServiceAccount::default() };
+            service_account::create(&test.service, test.service.now(), &Subject::operator(), ci).await.unwrap();
+        }
         let bearers = vec![test.sign_in("root").await.access, test.sign_in("ada").await.access];
         (test, bearers)
     });
