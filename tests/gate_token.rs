@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatemint::{
     domain::{
         Policy, RefusalKind, Secret,
-        access::{Action, Asked, Resource, permission, verify},
+        access::{Action, Asked, verify},
         gate::{Host, Path, Target},
     },
     http::Options,
@@ -107,7 +107,7 @@ impl Everybody {
             host: Host::parse("any.example.org", None).unwrap(),
             path: Path::of_encoded("/a").unwrap(),
         };
-        let asked = Asked { target: &target, audience: ISSUER };
+        let asked = Asked { target: &target, audience: None };
         let tokens = vec![Secret::new(token.to_owned())];
         let passed = verify(&self.test.service, self.test.service.now(), asked, tokens).await;
         passed.map(|passer| passer.user).map_err(|refusal| refusal.kind)
@@ -115,8 +115,7 @@ impl Everybody {
 }
 
 async fn grant(test: &TestService, user: &str, action: Action) {
-    let resource = Resource::parse("gatetoken://default/vms", "uri").unwrap();
-    permission::grant(&test.service, test.service.now(), user, &resource, action, "test").await.unwrap();
+    test.grant(user, "gatetoken://default/vms", action).await;
 }
 
 /// An object that is to be made: it opens `/a`, unless `more` says otherwise.

@@ -50,7 +50,7 @@ pub(crate) fn asked(name: &str, urls: &[&str]) -> NewGateToken {
 /// Mints in `demo`, as whoever holds an access token.
 pub(crate) async fn mint_at(service: &Service, access: &str, new: NewGateToken) -> Result<Shown, Refusal> {
     let now = service.now();
-    let caller = access::caller(service, now, Some(Secret::new(access.to_owned()))).await.unwrap();
+    let caller = access::identity(service, now, Some(Secret::new(access.to_owned()))).await.unwrap();
     mint::create(service, now, &caller, "demo", new).await
 }
 
@@ -85,7 +85,7 @@ impl Gate {
     pub(crate) async fn revoke(&self, name: &str) {
         let service = &self.test.service;
         let now = service.now();
-        let caller = access::caller(service, now, Some(Secret::new(self.access.clone()))).await.unwrap();
+        let caller = access::identity(service, now, Some(Secret::new(self.access.clone()))).await.unwrap();
         mint::delete(service, now, &caller, "demo", name, |_| true).await.unwrap();
     }
 

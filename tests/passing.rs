@@ -7,7 +7,7 @@ use gatemint::{
     domain::{
         Policy, RefusalKind, Secret,
         access::{
-            self, Action, Asked, Passer, Resource, permission,
+            self, Action, Asked, Passer,
             site::{self, NewSite},
             verify,
         },
@@ -44,8 +44,7 @@ async fn map_jobs(test: &TestService) {
 }
 
 async fn grant(test: &TestService, user: &str, resource: &str, action: Action) {
-    let resource = Resource::parse(resource, "uri").unwrap();
-    permission::grant(&test.service, test.service.now(), user, &resource, action, "test").await.unwrap();
+    test.grant(user, resource, action).await;
 }
 
 fn target(method: &str, host: &str, path: &str) -> Target {
@@ -60,7 +59,7 @@ fn target(method: &str, host: &str, path: &str) -> Target {
 /// What becomes of a request with these tokens.
 async fn judged(test: &TestService, target: &Target, tokens: &[&str]) -> Result<Passer, RefusalKind> {
     let tokens = tokens.iter().map(|token| Secret::new((*token).to_owned())).collect();
-    let asked = Asked { target, audience: ISSUER };
+    let asked = Asked { target, audience: None };
     verify(&test.service, test.service.now(), asked, tokens).await.map_err(|refusal| refusal.kind)
 }
 
@@ -70,7 +69,7 @@ async fn at_site(test: &TestService, token: &str) -> Result<Passer, RefusalKind>
 
 fn passer(user: &str, email: &str, groups: &[&str]) -> Passer {
     let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-    Passer { user: user.into(), email: email.into(), groups }
+    Passer { user: user.into(), email: email.into(), groups, used: None }
 }
 
 const FORBIDDEN: Result<Passer, RefusalKind> = Err(RefusalKind::Forbidden);
@@ -79,7 +78,7 @@ const NOBODY: Result<Passer, RefusalKind> = Err(RefusalKind::Unauthenticated);
 /// Makes a gate token of this name in the namespace `vms`.
 async fn gate_token(test: &TestService, access: &str, name: &str, urls: &[&str], verbs: &[&str]) -> String {
     let now = test.service.now();
-    let caller = access::caller(&test.service, now, Some(Secret::new(access.to_owned()))).await.unwrap();
+    let caller = access::identity(&test.service, now, Some(Secret::new(access.to_owned()))).await.unwrap();
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let new = NewGateToken {
         name: name.into(),
@@ -122,8 +121,7 @@ async fn an_account_passes_where_a_site_maps_the_host_and_it_may() {
         FORBIDDEN,
         "two readings"
     );
-    let resource = Resource::parse(RESOURCE, "uri").unwrap();
-    permission::revoke(&test.service, test.service.now(), "ada", &resource, "test").await.unwrap();
+    test.revoke("ada", RESOURCE).await;
     assert_eq!(at_site(&test, &ada).await, FORBIDDEN, "right after it was taken away");
     println!("counted: 18 requests with accounts' tokens");
 }
@@ -231,7 +229,7 @@ async fn a_token_for_another_audience_and_a_clients_own_open_no_site() {
         assert_eq!(exchanged.status == StatusCode::OK, passes, "{id}: {}", exchanged.text);
         // A guard may ask for another audience.
         let tokens = vec![Secret::new(hers.access.clone())];
-        let asked = Asked { target: &target("GET", SITE, "/"), audience: reports };
+        let asked = Asked { target: &target("GET", SITE, "/"), audience: Some(reports) };
         let at_reports = verify(&test.service, test.service.now(), asked, tokens).await;
         assert_eq!(at_reports.is_ok(), audiences.contains(&reports), "{id}");
     }
@@ -331,8 +329,7 @@ async fn an_exchanged_token_opens_what_its_account_may_now_and_ends_with_the_ses
     // It is no access token.
     assert_eq!(test.v1(Method::GET, "/v1/me", &token, None).await.status, StatusCode::UNAUTHORIZED);
 
-    let resource = Resource::parse(RESOURCE, "uri").unwrap();
-    permission::revoke(&test.service, test.service.now(), "ada", &resource, "test").await.unwrap();
+    test.revoke("ada", RESOURCE).await;
     assert_eq!(at_site(&test, &token).await, FORBIDDEN, "asked again at every request");
     grant(&test, "ada", RESOURCE, Action::Read).await;
     assert!(at_site(&test, &token).await.is_ok());

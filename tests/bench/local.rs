@@ -135,7 +135,7 @@ impl Local {
         self.runtime.block_on(async {
             let now = service.now();
             self.grant("ada", &["gatetoken://default/vms".to_owned()], Action::Write).await;
-            let ada = access::caller(service, now, Some(Secret::new(tokens.access))).await.unwrap();
+            let ada = access::identity(service, now, Some(Secret::new(tokens.access))).await.unwrap();
             let mut made = Vec::with_capacity(count);
             for n in 0..count {
                 let urls = vec!["/k8s/apis/*".to_owned()];

@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use gatemint::domain::access::{Action, Resource, permission};
+use gatemint::domain::access::Action;
 
 use super::{Gate, SCREEN};
 use crate::support::{Answer, ISSUER, asking::claims};
@@ -113,9 +113,7 @@ async fn who_asks_needs_a_token_of_her_own_and_the_right_to_mint_in_her_namespac
     let ada = gate.test.sign_in("ada").await.access;
     let answer = ask(&gate, &ada, body).await;
     assert_eq!(answer.status.as_u16(), 403, "an owner has no right of her own: {}", answer.text);
-    let resource = Resource::parse("gatetoken://default/ada", "uri").unwrap();
-    let now = gate.test.service.now();
-    permission::grant(&gate.test.service, now, "ada", &resource, Action::Write, "test").await.unwrap();
+    gate.test.grant("ada", "gatetoken://default/ada", Action::Write).await;
     let answer = ask(&gate, &ada, body).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let subject = claims(answer.json["Token"].as_str().unwrap())["sub"].as_str().unwrap().to_owned();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatemint::domain::{
     RefusalKind,
-    access::{Action, Permission, Resource, allows, permission},
+    access::{Action, Principal, Resource, Subject, permission},
     account::{Account, manage},
 };
 
@@ -14,100 +14,102 @@ fn resource(text: &str) -> Resource {
     Resource::parse(text, "uri").unwrap()
 }
 
+fn user(name: &str) -> Principal {
+    Principal::parse(name, "user").unwrap()
+}
+
 async fn account(test: &TestService, name: &str) -> Account {
     manage::get(&test.service, test.service.now(), name).await.unwrap().record
 }
 
-/// Whether somebody may do that, by the row that is there now.
-async fn may(test: &TestService, name: &str, resource: &Resource, wanted: Action) -> bool {
-    let account = account(test, name).await;
-    let key = Permission::key_of(account.uid, resource);
-    let row = test.service.read::<Permission>(test.service.now(), key).await.unwrap().map(|row| row.record);
-    allows(&account, true, resource, row.as_ref(), wanted)
+/// Whether somebody may do that now.
+async fn may(test: &TestService, name: &str, uri: &str, wanted: Action) -> bool {
+    let subject = Subject::of_account(&account(test, name).await, true);
+    permission::may(&test.service, test.service.now(), &subject, &resource(uri), wanted).await.unwrap()
 }
 
 async fn granted(test: &TestService, name: &str) -> Vec<(String, Action)> {
-    let (all, next) = permission::list(&test.service, test.service.now(), name, None, 90).await.unwrap();
-    assert_eq!(next, None);
+    let (now, by) = (test.service.now(), Subject::operator());
+    let all = permission::held(&test.service, now, &by, &user(name), None, true).await.unwrap();
     all.into_iter().map(|permission| (permission.resource.to_string(), permission.action)).collect()
 }
+
+const VMS: &str = "gatetoken://default/vms";
 
 #[tokio::test]
 async fn a_name_that_is_made_again_inherits_nothing() {
     let test = TestService::new().await.user("ada", &[]).await.user("eve", &[]).await;
-    let now = test.service.now();
-    let vms = resource("gatetoken://default/vms");
-    permission::grant(&test.service, now, "ada", &vms, Action::Write, "test").await.unwrap();
-    assert!(may(&test, "ada", &vms, Action::Write).await && !may(&test, "ada", &vms, Action::Manage).await);
-    assert!(!may(&test, "eve", &vms, Action::List).await);
+    let (now, by) = (test.service.now(), Subject::operator());
+    test.grant("ada", VMS, Action::Write).await;
+    assert!(may(&test, "ada", VMS, Action::Write).await && !may(&test, "ada", VMS, Action::Manage).await);
+    assert!(!may(&test, "eve", VMS, Action::List).await);
     let before = account(&test, "ada").await;
 
     manage::delete(&test.service, now, "ada", "test").await.unwrap();
+    let asked = [(resource(VMS), Action::Read)];
     for refusal in [
-        permission::grant(&test.service, now, "ada", &vms, Action::Read, "test").await.unwrap_err(),
-        permission::revoke(&test.service, now, "ada", &vms, "test").await.unwrap_err(),
-        permission::list(&test.service, now, "ada", None, 9).await.unwrap_err(),
+        permission::grant(&test.service, now, &by, &user("ada"), &asked).await.unwrap_err(),
+        permission::revoke(&test.service, now, &by, &user("ada"), &[resource(VMS)]).await.unwrap_err(),
+        permission::held(&test.service, now, &by, &user("ada"), None, false).await.unwrap_err(),
     ] {
         assert_eq!(refusal.kind, RefusalKind::Absent);
     }
     let test = test.user("ada", &[]).await;
     assert_ne!(account(&test, "ada").await.uid, before.uid);
     assert_eq!(granted(&test, "ada").await, []);
-    assert!(!may(&test, "ada", &vms, Action::List).await);
-    // Not even with the row of the one before: it holds whose it is.
-    let key = Permission::key_of(before.uid, &vms);
-    let row = test.service.read::<Permission>(now, key).await.unwrap().map(|row| row.record);
-    assert!(!allows(&account(&test, "ada").await, true, &vms, row.as_ref(), Action::List));
+    assert!(!may(&test, "ada", VMS, Action::List).await);
     println!("counted: 1 name made again, 1 grant not inherited");
 }
 
 #[tokio::test]
-async fn a_grant_is_on_one_resource_and_only_a_revocation_lowers_it() {
-    let test = TestService::new().await.user("ada", &[]).await;
-    let now = test.service.now();
-    let job = resource("job://default/eve/web");
-    let grant = async |resource: &Resource, action: Action| {
-        permission::grant(&test.service, now, "ada", resource, action, "test").await.map(|permission| permission.action)
-    };
+async fn a_grant_counts_for_its_resource_and_below_and_only_a_revocation_lowers_it() {
+    let test = TestService::new().await.user("ada", &[]).await.user("eve", &[]).await;
+    let (now, by) = (test.service.now(), Subject::operator());
+    let job = "job://default/eve/web";
     for (asked, has) in [
         (Action::Read, Action::Read),
         (Action::List, Action::Read),
         (Action::Manage, Action::Manage),
         (Action::Write, Action::Manage),
     ] {
-        assert_eq!(grant(&job, asked).await.unwrap(), has);
+        assert_eq!(test.grant("ada", job, asked).await, has);
     }
-    assert!(!may(&test, "ada", &resource("job://default/eve/web2"), Action::List).await);
-    assert!(!may(&test, "ada", &resource("job://default/eve"), Action::List).await);
-    grant(&resource("gatetoken://default/a"), Action::Write).await.unwrap();
+    assert!(may(&test, "ada", "job://default/eve/web/logs", Action::Manage).await);
+    for beside in ["job://default/eve/web2", "job://default/eve", "job://default", "image://default/eve/web"] {
+        assert!(!may(&test, "ada", beside, Action::List).await, "{beside}");
+    }
+    test.grant("ada", "gatetoken://default/a", Action::Write).await;
     assert_eq!(
         granted(&test, "ada").await,
-        [("gatetoken://default/a".to_owned(), Action::Write), (job.to_string(), Action::Manage)]
+        [("gatetoken://default/a".to_owned(), Action::Write), (job.to_owned(), Action::Manage)]
     );
-    let elsewhere = grant(&resource("job://other/eve/web"), Action::Read).await.unwrap_err();
+    let elsewhere = [(resource("job://other/eve/web"), Action::Read)];
+    let elsewhere = permission::grant(&test.service, now, &by, &user("ada"), &elsewhere).await.unwrap_err();
     assert_eq!((elsewhere.kind, elsewhere.field), (RefusalKind::Invalid, Some("uri")));
 
-    permission::revoke(&test.service, now, "ada", &job, "test").await.unwrap();
-    assert!(!may(&test, "ada", &job, Action::List).await);
-    let again = permission::revoke(&test.service, now, "ada", &job, "test").await.unwrap_err();
-    assert_eq!(again.kind, RefusalKind::Absent);
-    assert_eq!(grant(&job, Action::Read).await.unwrap(), Action::Read);
+    test.revoke("ada", job).await;
+    assert!(!may(&test, "ada", job, Action::List).await);
+    let again = permission::revoke(&test.service, now, &by, &user("ada"), &[resource(job)]).await.unwrap_err();
+    assert_eq!((again.kind, &*again.text), (RefusalKind::Conflict, "Operation has no effect"));
+    assert_eq!(test.grant("ada", job, Action::Read).await, Action::Read);
+    // A denial takes the place of what there is, and gives way to what is granted after it.
+    assert_eq!(test.grant("ada", job, Action::Deny).await, Action::Deny);
+    assert!(!may(&test, "ada", job, Action::List).await);
+    assert_eq!(test.grant("ada", job, Action::List).await, Action::List);
 
-    let mut paged = 0;
     for n in 0..20 {
-        grant(&resource(&format!("job://default/eve/n{n:02}")), Action::Read).await.unwrap();
+        test.grant("ada", &format!("job://default/eve/n{n:02}"), Action::Read).await;
     }
-    let mut after = None;
-    loop {
-        let (page, next) = permission::list(&test.service, now, "ada", after.as_deref(), 7).await.unwrap();
-        paged += page.len();
-        after = next;
-        if after.is_none() {
-            break;
+    assert_eq!(granted(&test, "ada").await.len(), 22);
+    let below = |uri: &'static str| {
+        let (test, by) = (&test, &by);
+        async move {
+            let below = resource(uri);
+            permission::held(&test.service, now, by, &user("ada"), Some(&below), false).await.unwrap().len()
         }
-    }
-    assert_eq!(paged, 22);
-    println!("counted: 26 grants, 1 revoked, {paged} listed page by page");
+    };
+    assert_eq!((below("job://default/eve").await, below(job).await, below("job://default/ev").await), (21, 1, 0));
+    println!("counted: 28 grants, 1 revoked, 22 listed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -116,13 +118,15 @@ async fn of_sixteen_grants_at_once_the_most_is_what_holds() {
     let now = test.service.now();
     let (mut done, mut again) = (0, 0);
     for round in 0..10 {
-        let job = resource(&format!("job://default/eve/{round}"));
+        let job = format!("job://default/eve/{round}");
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..16 {
-            let (test, job) = (test.clone(), job.clone());
+            let (test, job) = (test.clone(), resource(&job));
             let action = [Action::List, Action::Read, Action::Write, Action::Manage][n % 4];
             tasks.spawn(async move {
-                permission::grant(&test.service, now, "ada", &job, action, "test").await.map(|has| (action, has.action))
+                let (by, asked) = (Subject::operator(), [(job, action)]);
+                let has = permission::grant(&test.service, now, &by, &user("ada"), &asked).await;
+                has.map(|has| (action, has[0].action))
             });
         }
         let mut most = Action::Deny;
@@ -139,9 +143,7 @@ async fn of_sixteen_grants_at_once_the_most_is_what_holds() {
                 }
             }
         }
-        let key = Permission::key_of(account(&test, "ada").await.uid, &job);
-        let row = test.service.read::<Permission>(now, key).await.unwrap().unwrap();
-        assert!(row.record.action >= most, "{:?} {most:?}", row.record.action);
+        assert!(may(&test, "ada", &job, most).await, "{most:?}");
     }
     println!("counted: {done} grants at once on 10 resources, none lowered another; {again} told to try again");
 }

@@ -27,6 +27,7 @@ use gatemint::{
     clock::{Clock, Timestamp},
     domain::{
         Policy, Secret, Service,
+        access::{Action, Principal, Resource, Subject, permission},
         account::manage::{self as accounts, NewAccount},
         birth,
         client::manage::{self as clients, NewClient},
@@ -132,6 +133,21 @@ impl TestService {
         let router = router(service.clone(), Function::Http, &Options::default());
         let (store, vault) = (self.store.clone(), self.vault.clone());
         Self { service, clock, store, vault, router, secrets: Mutex::default() }
+    }
+
+    /// Grants a permission as the operator, and tells what holds then. `principal` is a user, a service account or a role.
+    pub(crate) async fn grant(&self, principal: &str, uri: &str, action: Action) -> Action {
+        let (to, resource) = (Principal::parse(principal, "user").unwrap(), Resource::parse(uri, "uri").unwrap());
+        let asked = [(resource, action)];
+        let has = permission::grant(&self.service, self.service.now(), &Subject::operator(), &to, &asked).await;
+        has.unwrap().remove(0).action
+    }
+
+    /// Takes a permission away as the operator.
+    pub(crate) async fn revoke(&self, principal: &str, uri: &str) {
+        let (of, resource) = (Principal::parse(principal, "user").unwrap(), Resource::parse(uri, "uri").unwrap());
+        let now = self.service.now();
+        permission::revoke(&self.service, now, &Subject::operator(), &of, &[resource]).await.unwrap();
     }
 
     /// Makes a user with [`PASSWORD`].

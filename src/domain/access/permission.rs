@@ -810,3 +810,202 @@ pub(in crate::domain) async fn sweep(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::store::Version;
+
+    const ADA: Uid = Uid([1; 16]);
+    const EVE: Uid = Uid([2; 16]);
+
+    /// Ada, who owns the namespace `ada`, with these roles.
+    fn ada(roles: &[&str]) -> Account {
+        serde_json::from_value(serde_json::json!({
+            "name": "ada", "uid": ADA, "namespace": "ada", "email": "", "roles": roles, "enabled": true, "epoch": 0,
+            "password": "no hash", "created_at": 0,
+        }))
+        .unwrap()
+    }
+
+    fn resource(text: &str) -> Resource {
+        Resource::parse(text, "uri").unwrap()
+    }
+
+    /// Rows, with `eve` as the owner of the namespace `eve`.
+    #[derive(Default)]
+    struct Rows(BTreeMap<Key, String>);
+
+    impl Rows {
+        fn of(held: &[Held]) -> Self {
+            let mut rows = Self::default();
+            rows.owned("eve", EVE);
+            for held in held {
+                rows.add(held);
+            }
+            rows
+        }
+
+        fn owned(&mut self, name: &str, uid: Uid) {
+            let namespace = crate::domain::ids::Name::parse(name, "name").unwrap();
+            self.add(&NamespaceOwner { owner: namespace.clone(), namespace, uid });
+        }
+
+        fn add(&mut self, record: &impl Record) {
+            let Write::Put { item, .. } = record.put(When::Always) else { unreachable!() };
+            self.0.insert(item.key, item.body);
+        }
+
+        fn answer(&self, subject: &Subject, uri: &str) -> Option<Action> {
+            let resource = resource(uri);
+            let question = Question::new(subject, &resource);
+            let row = |key: Key| {
+                let body = self.0.get(&key)?.clone();
+                Some(Item { key, version: Version([0; 16]), expires_at: None, body })
+            };
+            let mut rows = question.keys().into_iter().map(row);
+            let answer = question.answer(&mut rows).unwrap();
+            assert!(rows.next().is_none(), "as many rows are taken as are asked for");
+            answer
+        }
+    }
+
+    fn held(uri: &str, action: Action) -> Held {
+        let resource = resource(uri);
+        let owner = (resource.namespace() == Some("eve")).then_some(EVE);
+        Held::new(&Holder::One(ADA), &resource, action, owner)
+    }
+
+    fn by_role(role: &str, owner: Option<Uid>, uri: &str, action: Action) -> Held {
+        Held::new(&Holder::Role(Role::parse(role).unwrap(), owner), &resource(uri), action, None)
+    }
+
+    #[test]
+    fn an_owner_has_everything_of_her_own_namespace_but_gate_tokens() {
+        let (rows, ada) = (Rows::default(), Subject::of_account(&ada(&[]), true));
+        for scheme in OWNED {
+            assert_eq!(rows.answer(&ada, &format!("{scheme}://default/ada/x")), Some(Action::Manage));
+            assert_eq!(rows.answer(&ada, &format!("{scheme}://default/ada")), Some(Action::Manage));
+            assert_eq!(rows.answer(&ada, &format!("{scheme}://default/eve/x")), None);
+            assert_eq!(rows.answer(&ada, &format!("{scheme}://default/ada.x/x")), None);
+            assert_eq!(rows.answer(&ada, &format!("{scheme}://default")), None);
+        }
+        for other in ["gatetoken://default/ada", "tokens://default/ada", "job-x://default/ada"] {
+            assert_eq!(rows.answer(&ada, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_admin_has_everything_while_she_may_sign_in() {
+        let rows = Rows::default();
+        let admin = Subject::of_account(&ada(&["admin"]), true);
+        assert_eq!(rows.answer(&admin, "gatetoken://default/eve"), Some(Action::Manage));
+        assert_eq!(rows.answer(&admin, "tokenreview://default"), Some(Action::Manage));
+        let narrowed = Subject::of_account(&ada(&["admin"]), false);
+        assert_eq!(rows.answer(&narrowed, "gatetoken://default/eve"), None);
+        for roles in [&["admin"][..], &[]] {
+            let disabled = Account { enabled: false, ..ada(roles) };
+            let deleted = Account { deleted_at: Some(Timestamp(1)), ..ada(roles) };
+            for gone in [disabled, deleted] {
+                let gone = Subject::of_account(&gone, true);
+                assert_eq!(rows.answer(&gone, "job://default/ada/x"), Some(Action::Deny));
+                assert!(!gone.is_admin() && !gone.owns("ada"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_highest_of_a_resource_and_its_ancestors_counts_unless_one_denies() {
+        let subject = Subject::of_account(&ada(&[]), true);
+        let web = "job://default/eve/web/logs";
+        for (rows, answer) in [
+            (vec![], None),
+            (vec![held("job://default/eve/web", Action::Read)], Some(Action::Read)),
+            (vec![held("job://default", Action::Write), held("job://default/eve", Action::List)], Some(Action::Write)),
+            (vec![held("job://default", Action::Manage), held(web, Action::Deny)], Some(Action::Deny)),
+            (vec![held("job://default", Action::Deny), held(web, Action::Manage)], Some(Action::Deny)),
+            (vec![held("job://default/eve/we", Action::Manage)], None),
+            (vec![held("job://default/eve/web/logs/today", Action::Manage)], None),
+            (vec![held("image://default/eve/web", Action::Manage)], None),
+        ] {
+            assert_eq!(Rows::of(&rows).answer(&subject, web), answer, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_counts_while_the_account_lists_it_and_for_no_other_owner_of_its_namespace() {
+        let web = "job://default/eve/web";
+        let rows = Rows::of(&[by_role("eve/readers", Some(EVE), "job://default/eve", Action::Read)]);
+        let with = |roles: &[&str]| rows.answer(&Subject::of_account(&ada(roles), true), web);
+        assert_eq!(with(&["eve/readers"]), Some(Action::Read));
+        assert_eq!(with(&["other", "x/y", "eve/readers"]), Some(Action::Read));
+        for none in [&[][..], &["eve/reader"], &["eve"], &["eve/readers/x"], &["readers"]] {
+            assert_eq!(with(none), None, "{none:?}");
+        }
+        let of_another = Rows::of(&[by_role("eve/readers", Some(Uid([9; 16])), "job://default/eve", Action::Read)]);
+        assert_eq!(of_another.answer(&Subject::of_account(&ada(&["eve/readers"]), true), web), None);
+        let denied = Rows::of(&[
+            by_role("eve/readers", Some(EVE), "job://default/eve", Action::Deny),
+            held(web, Action::Manage),
+        ]);
+        let subject = Subject::of_account(&ada(&["eve/readers"]), false);
+        assert_eq!(denied.answer(&subject, web), Some(Action::Deny), "a narrowed token gets around no denial");
+    }
+
+    #[test]
+    fn neither_a_name_nor_a_namespace_that_is_made_again_inherits() {
+        let web = "job://default/eve/web";
+        let row = held(web, Action::Manage);
+        let subject = Subject::of_account(&ada(&[]), true);
+        assert_eq!(Rows::of(std::slice::from_ref(&row)).answer(&subject, web), Some(Action::Manage));
+        let again = Subject::of_account(&Account { uid: Uid([3; 16]), ..ada(&[]) }, true);
+        assert_eq!(Rows::of(std::slice::from_ref(&row)).answer(&again, web), None);
+        // Another's row under this one's key: it holds whose it is.
+        let mut planted = Rows::of(&[]);
+        let Write::Put { item, .. } = row.put(When::Always) else { unreachable!() };
+        planted.0.insert(Held::key_of(&Holder::One(Uid([3; 16])), web), item.body);
+        assert_eq!(planted.answer(&again, web), None);
+        // Eve's namespace belongs to another Eve now.
+        let mut others = Rows::of(&[row]);
+        others.owned("eve", Uid([4; 16]));
+        assert_eq!(others.answer(&subject, web), None);
+        // What was granted while nobody owned the namespace stands.
+        let early = Held::new(&Holder::One(ADA), &resource(web), Action::Read, None);
+        let mut rows = Rows::of(&[early]);
+        rows.owned("eve", Uid([4; 16]));
+        assert_eq!(rows.answer(&subject, web), Some(Action::Read));
+    }
+
+    #[test]
+    fn no_deny_binds_an_owner_or_an_admin() {
+        let own = Held::new(&Holder::One(ADA), &resource("job://default/ada/x"), Action::Deny, Some(ADA));
+        let gate = Held::new(&Holder::One(ADA), &resource("gatetoken://default/vms"), Action::Deny, None);
+        let rows = Rows::of(&[own, gate]);
+        assert_eq!(rows.answer(&Subject::of_account(&ada(&[]), true), "job://default/ada/x"), Some(Action::Manage));
+        let admin = Subject::of_account(&ada(&["admin"]), true);
+        assert_eq!(rows.answer(&admin, "gatetoken://default/vms"), Some(Action::Manage));
+        let plain = Subject::of_account(&ada(&[]), true);
+        assert_eq!(rows.answer(&plain, "gatetoken://default/vms"), Some(Action::Deny));
+    }
+
+    #[test]
+    fn an_action_has_a_name_and_a_rank() {
+        for (action, name) in Action::ALL {
+            assert_eq!((Action::parse(name), action.as_str()), (Some(action), name));
+            assert!(!action.gives(Action::Deny), "nobody wants to be denied");
+            assert!(!Action::Deny.gives(action));
+        }
+        assert!(Action::ALL.is_sorted());
+        assert!(Action::Write.gives(Action::Read) && !Action::Read.gives(Action::Write));
+        assert_eq!(Action::parse("own"), None);
+    }
+
+    #[test]
+    fn a_row_of_the_version_before_is_read() {
+        let body = serde_json::json!({ "principal": ADA, "resource": "job://default/eve/web", "action": "read" });
+        let held: Held = serde_json::from_value(body).unwrap();
+        assert!(held.stands(&Holder::One(ADA), Some(EVE)));
+    }
+}
