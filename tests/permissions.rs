@@ -88,12 +88,12 @@ fn histories<B: Backend>(name: &str, count: u32, length: usize, seed: u8) {
 
 #[test]
 fn random_histories_in_memory_agree_with_an_obvious_reference() {
-    histories::<Memory>("memory", 64, 40, 1);
+    histories::<Memory>("memory", 40, 40, 1);
 }
 
 #[test]
 fn random_histories_in_a_sqlite_file_agree_with_an_obvious_reference() {
-    histories::<Sqlite>("SQLite", 12, 40, 2);
+    histories::<Sqlite>("SQLite", 10, 40, 2);
 }
 
 #[cfg(feature = "aws")]

@@ -66,6 +66,8 @@ pub(super) const RESOURCES: [&str; 18] = [
 pub(super) enum Step {
     Grant { by: &'static str, to: &'static str, wanted: Vec<(&'static str, Rank)> },
     Revoke { by: &'static str, of: &'static str, resources: Vec<&'static str> },
+    /// Of what was granted: how far down the list, of ten thousand.
+    RevokeSome { by: &'static str, at: usize },
     Replace { by: &'static str, of: &'static str, all: Vec<(&'static str, Rank)> },
     Roles { of: &'static str, roles: Vec<&'static str> },
     Enable { who: &'static str, enabled: bool },
@@ -92,8 +94,8 @@ fn principal() -> impl Strategy<Value = &'static str> {
 /// Who asks: mostly somebody who may.
 fn actor() -> impl Strategy<Value = &'static str> {
     prop_oneof![
-        5 => Just("operator"),
-        2 => Just("root"),
+        8 => Just("operator"),
+        3 => Just("root"),
         4 => select(USERS.map(|(name, _)| name).to_vec()),
         1 => select(SERVICE_ACCOUNTS.to_vec()),
     ]
@@ -114,23 +116,25 @@ fn user() -> impl Strategy<Value = &'static str> {
 
 pub(super) fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
     let service_account = || select(SERVICE_ACCOUNTS.to_vec());
+    let holder = prop_oneof![select(USERS.map(|(name, _)| name).to_vec()), select(SERVICE_ACCOUNTS.to_vec())];
     let sites = || select(vec!["job://default/ada/web", "job://default/lab/web", "job://default/bob/web"]);
     let step = prop_oneof![
-        16 => (actor(), principal(), wanted(4)).prop_map(|(by, to, wanted)| Step::Grant { by, to, wanted }),
-        6 => (actor(), principal(), wanted(4)).prop_map(|(by, of, resources)| Step::Revoke {
+        20 => (actor(), principal(), wanted(4)).prop_map(|(by, to, wanted)| Step::Grant { by, to, wanted }),
+        3 => (actor(), principal(), wanted(4)).prop_map(|(by, of, resources)| Step::Revoke {
             by,
             of,
             resources: resources.into_iter().map(|(resource, _)| resource).collect(),
         }),
+        8 => (actor(), 0..10_000_usize).prop_map(|(by, at)| Step::RevokeSome { by, at }),
         1 => (actor(), principal(), wanted(6)).prop_map(|(by, of, all)| Step::Replace { by, of, all }),
         6 => (user(), vec(select(LISTED.to_vec()), 0..4)).prop_map(|(of, roles)| Step::Roles { of, roles }),
         2 => (user(), any::<bool>()).prop_map(|(who, enabled)| Step::Enable { who, enabled }),
         2 => select(USERS[1..].to_vec()).prop_map(Step::MakeAccount),
         1 => user().prop_map(Step::DeleteAccount),
-        2 => user().prop_map(Step::MakeAgain),
+        1 => user().prop_map(Step::MakeAgain),
         4 => service_account().prop_map(Step::MakeServiceAccount),
-        2 => service_account().prop_map(Step::DeleteServiceAccount),
-        4 => (principal(), sites(), any::<bool>()).prop_map(|(who, at, write)| Step::Verify { who, at, write }),
+        1 => service_account().prop_map(Step::DeleteServiceAccount),
+        8 => (holder, sites(), any::<bool>()).prop_map(|(who, at, write)| Step::Verify { who, at, write }),
         1 => Just(Step::Restart),
     ];
     vec(step, count)
@@ -346,6 +350,11 @@ impl History {
         match step {
             Step::Grant { by, to, wanted } => self.grant(by, to, wanted).await,
             Step::Revoke { by, of, resources } => self.revoke(by, of, resources).await,
+            Step::RevokeSome { by, at } => {
+                if let Some((of, resource)) = self.world.line(*at) {
+                    self.revoke(by, &of, &[&resource]).await;
+                }
+            }
             Step::Replace { by, of, all } => self.replace(by, of, all).await,
             Step::Roles { of, roles } => {
                 let mut roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
@@ -551,7 +560,9 @@ impl History {
             Step::Grant { wanted: all, .. } | Step::Replace { all, .. } => all.iter().map(|(on, _)| *on).collect(),
             Step::Revoke { resources, .. } => resources.clone(),
             Step::Verify { .. } | Step::Restart => Vec::new(),
-            Step::Roles { .. } | Step::Enable { .. } => vec!["job://default/ada/web/log", "gatetoken://default/ada"],
+            Step::RevokeSome { .. } | Step::Roles { .. } | Step::Enable { .. } => {
+                vec!["job://default/ada/web", "gatetoken://default/ada", "job://default/lab"]
+            }
             _ => RESOURCES.into_iter().filter(|on| namespace_of(on).is_some()).step_by(3).collect(),
         };
         RESOURCES.into_iter().filter(|on| about.iter().any(|upper| super::model::is_above(upper, on))).collect()

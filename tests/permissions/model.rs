@@ -202,6 +202,12 @@ impl World {
         self.counts(line).then_some(line.action)
     }
 
+    /// Principal and resource of a line: how far down the list, of ten thousand.
+    pub(super) fn line(&self, at: usize) -> Option<(String, String)> {
+        let line = self.lines.get(at * self.lines.len() / 10_000)?;
+        Some((line.principal.clone(), line.resource.clone()))
+    }
+
     /// The principal, and the roles that its account lists: those with a `/` may hold something.
     fn all_of(&self, principal: &str) -> Vec<String> {
         let mut all = vec![principal.to_owned()];

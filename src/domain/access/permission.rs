@@ -98,6 +98,10 @@ struct Held {
     /// Who owned the resource's namespace when it was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<Uid>,
+    /// Set when it was revoked: the row is then past its purge time, so it is absent; this is for a reader whose clock is
+    /// behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
 }
 
 impl Held {
@@ -117,7 +121,7 @@ impl Held {
             Holder::One(uid) => (Some(*uid), None),
             Holder::Role(role, owner) => (*owner, Some(role.clone())),
         };
-        Self { principal, role, resource: resource.clone(), action, owner }
+        Self { principal, role, resource: resource.clone(), action, owner, revoked_at: None }
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -130,7 +134,9 @@ impl Held {
 
     /// Whether it counts for that holder, in a namespace that `owner` owns now.
     fn stands(&self, holder: &Holder, owner: Option<Uid>) -> bool {
-        self.holder().as_ref() == Some(holder) && (self.owner.is_none() || self.owner == owner)
+        self.revoked_at.is_none()
+            && self.holder().as_ref() == Some(holder)
+            && (self.owner.is_none() || self.owner == owner)
     }
 }
 
@@ -144,7 +150,7 @@ impl Record for Held {
         Key::new(partition, self.resource.as_str())
     }
     fn expires_at(&self) -> Option<Timestamp> {
-        None
+        self.revoked_at
     }
 }
 
@@ -152,10 +158,21 @@ impl Record for Held {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Listed {
     principal: Principal,
+    /// Who that was; none of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uid: Option<Uid>,
     resource: Resource,
 }
 
 impl Listed {
+    fn new(principal: &Principal, holder: &Holder, resource: &Resource) -> Self {
+        let uid = match holder {
+            Holder::One(uid) => Some(*uid),
+            Holder::Role(..) => None,
+        };
+        Self { principal: principal.clone(), uid, resource: resource.clone() }
+    }
+
     fn partition(namespace: Option<&str>) -> String {
         format!("perm#on:{}", namespace.unwrap_or_default())
     }
@@ -420,7 +437,7 @@ async fn put(
             if stays.is_none() {
                 let when = row.as_ref().map_or(When::Absent, |row| When::VersionIs(row.version));
                 writes.push(Held::new(&holder, resource, *wanted, *owner).put(when));
-                writes.push(Listed { principal: to.clone(), resource: resource.clone() }.put(When::Always));
+                writes.push(Listed::new(to, &holder, resource).put(When::Always));
                 about.push(n);
             }
         }
@@ -457,7 +474,7 @@ fn audit(event: &'static str, by: &Subject, permission: &Permission) {
 ///
 /// # Errors
 /// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Conflict`: it holds none of them; `Malformed`,
-/// `Invalid` as [`grant`]; `Unavailable`: some may be gone.
+/// `Invalid` as [`grant`]; `Unavailable`.
 pub async fn revoke(
     service: &Service,
     now: Timestamp,
@@ -469,30 +486,37 @@ pub async fn revoke(
     check(service, &resources)?;
     require_manage(service, now, by, &resources).await?;
     let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
-    let mut revoked = false;
-    for (owner, row) in held {
-        let Some(Row { record, .. }) = row else { continue };
-        revoked |= record.stands(&holder, owner);
-        let permission = Permission { principal: of.clone(), resource: record.resource, action: record.action };
-        take_away(service, now, by, &holder, &permission).await?;
-    }
+    let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
+    let rows = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
+    take_away(service, now, by, of, &holder, rows).await?;
     if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
 }
 
-/// The row goes first: it is what counts. An entry without one is passed over.
+/// A row and the entry that lists it go in one commit: of what is granted at the same moment both are there, or neither.
+/// Whatever the row has become meanwhile, nothing is left of it.
 async fn take_away(
     service: &Service,
     now: Timestamp,
     by: &Subject,
+    of: &Principal,
     holder: &Holder,
-    permission: &Permission,
+    rows: Vec<Held>,
 ) -> Result<(), Refusal> {
-    let key = Held::key_of(holder, permission.resource.as_str());
-    // Whatever it has become meanwhile: nothing is left of it.
-    service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
-    audit("permission_revoked", by, permission);
-    let entry = Listed { principal: permission.principal.clone(), resource: permission.resource.clone() };
-    service.commit(now, vec![Write::Delete { key: entry.key(), when: When::Always }]).await?;
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let some: Vec<Held> = rows.by_ref().take(MOST_AT_ONCE).collect();
+        let mut writes = Vec::with_capacity(2 * some.len());
+        for held in &some {
+            // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
+            writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
+            writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
+        }
+        service.commit(now, writes).await?;
+        for held in some {
+            let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
+            audit("permission_revoked", by, &permission);
+        }
+    }
     Ok(())
 }
 
@@ -528,20 +552,21 @@ pub async fn replace(
     for some in all.chunks(MOST_AT_ONCE) {
         put(service, now, by, of, some).await?;
     }
+    let mut gone = Vec::new();
     for held in before {
         let kept = all.iter().find(|(resource, _)| *resource == held.resource);
-        let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
         match kept {
             // What was more than is wanted now has to go before the lesser is granted.
             Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
-                take_away(service, now, by, &holder, &permission).await?;
-                put(service, now, by, of, &[(permission.resource, *wanted)]).await?;
+                let lesser = [(held.resource.clone(), *wanted)];
+                take_away(service, now, by, of, &holder, vec![held]).await?;
+                put(service, now, by, of, &lesser).await?;
             }
             Some(_) => {}
-            None => take_away(service, now, by, &holder, &permission).await?,
+            None => gone.push(held),
         }
     }
-    Ok(())
+    take_away(service, now, by, of, &holder, gone).await
 }
 
 /// What a principal was granted and denied, by resource: what is `below` a resource, or all. What it has as an owner or an
@@ -667,7 +692,7 @@ async fn standing_of(service: &Service, now: Timestamp, listed: Vec<Listed>) -> 
     for ((listed, holder), row) in found.into_iter().zip(rows) {
         let held = decode::<Held>(row)?.map(|row| row.record);
         if let Some(held) = held.filter(|held| held.stands(&holder, owners.of(&listed.resource))) {
-            let Listed { principal, resource } = listed;
+            let Listed { principal, resource, .. } = listed;
             permissions.push(Permission { principal, resource, action: held.action });
         }
     }
@@ -799,13 +824,25 @@ pub(in crate::domain) async fn sweep(
     uid: Uid,
 ) -> Result<(), Refusal> {
     const MOST: usize = 100;
-    let page = service.store.list(now, &Held::partition(&Holder::One(uid)), None, MOST).await?;
+    let holder = Holder::One(uid);
+    let page = service.store.list(now, &Held::partition(&holder), None, MOST).await?;
+    let keys: Vec<Key> = page.items.iter().map(|item| item.key.clone()).collect();
+    let mut entries = Vec::with_capacity(keys.len());
     for item in page.items {
-        let key = item.key.clone();
-        if let Some(row) = decode::<Held>(Some(item))? {
-            let entry = Listed { principal: of.clone(), resource: row.record.resource };
-            service.commit(now, vec![Write::Delete { key: entry.key(), when: When::Always }]).await?;
+        entries.extend(decode::<Held>(Some(item))?.map(|row| Listed::new(of, &holder, &row.record.resource).key()));
+    }
+    let listed = if entries.is_empty() { Vec::new() } else { service.store.get(now, &entries).await? };
+    for entry in listed {
+        let Some(Row { record, version, .. }) = decode::<Listed>(entry)? else { continue };
+        // One that is made again under the name may have been granted the same by now: its entry stays.
+        if record.uid == Some(uid) {
+            match service.commit(now, vec![Write::Delete { key: record.key(), when: When::VersionIs(version) }]).await {
+                Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                Err(unavailable) => return Err(unavailable.into()),
+            }
         }
+    }
+    for key in keys {
         service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
     }
     Ok(())
