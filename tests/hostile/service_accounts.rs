@@ -161,6 +161,8 @@ fn damaged(token: &str, other: &str) -> Vec<String> {
         "..".to_owned(),
         format!("{}.{}.{}", parts[0], "A".repeat(60_000), parts[2]),
     ]);
+    // Two tokens of one key have the same header.
+    damaged.retain(|damaged| damaged != token);
     damaged
 }
 
