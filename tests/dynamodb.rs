@@ -21,7 +21,7 @@ use crate::{
     support::{emulator::Emulator, fault_proxy::Proxy},
 };
 
-struct Ministack;
+pub(crate) struct Ministack;
 
 impl Backend for Ministack {
     const RACES: usize = 40;

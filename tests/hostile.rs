@@ -4,6 +4,12 @@
 mod forms;
 // The door for proxies: paths, hosts, headers, cookies and tokens of every wrong kind.
 mod gates;
+// The doors of service accounts and permissions, each in its own words.
+mod doors;
+// Who is given what: roles, resources and principals of every wrong shape, and more than anybody needs.
+mod permissions;
+// Service accounts and their tokens: forged, old, somebody else's, and made again.
+mod service_accounts;
 // Random requests to every route.
 mod fuzz;
 // Our own resources: names, roles, e-mail addresses and JSON of every wrong shape.

@@ -21,7 +21,7 @@ mod sqlite_file;
 
 use conformance::{Backend, Bed};
 
-struct Memory;
+pub(crate) struct Memory;
 
 impl Backend for Memory {
     async fn fresh() -> Bed {
@@ -29,7 +29,7 @@ impl Backend for Memory {
     }
 }
 
-struct Sqlite;
+pub(crate) struct Sqlite;
 
 impl Backend for Sqlite {
     async fn fresh() -> Bed {

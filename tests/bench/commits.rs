@@ -21,19 +21,21 @@ const SLICE: Duration = Duration::from_millis(250);
 /// What many tasks must reach, in commits of one.
 const MANY: f64 = 3.0;
 
+const UPDATE: &str = "UPDATE items SET version = ?4, body = ?5 WHERE partition = ?1 AND sort = ?2 AND version = ?3";
+
 /// About as long as a session's row.
 fn body() -> String {
     format!("\"{}\"", "x".repeat(480))
 }
 
 /// One conditional update per transaction: what is left when everything else is taken away.
-struct Bare {
+pub(crate) struct Bare {
     connection: Connection,
     version: u128,
 }
 
 impl Bare {
-    fn open(path: &Path) -> Self {
+    pub(crate) fn open(path: &Path) -> Self {
         let connection = Connection::open(path).unwrap();
         connection.pragma_update(None, "journal_mode", "wal").unwrap();
         connection.pragma_update(None, "synchronous", "FULL").unwrap();
@@ -48,15 +50,23 @@ impl Bare {
         Self { connection, version: 0 }
     }
 
+    /// One commit.
+    pub(crate) fn once(&mut self) -> Duration {
+        let body = body();
+        let (old, new) = (self.version.to_be_bytes(), (self.version + 1).to_be_bytes());
+        let begun = Instant::now();
+        let mut update = self.connection.prepare_cached(UPDATE).unwrap();
+        assert_eq!(update.execute(params!["session#0", "0", old, new, body]).unwrap(), 1);
+        let took = begun.elapsed();
+        drop(update);
+        self.version += 1;
+        took
+    }
+
     /// Commits per second.
     fn rate(&mut self) -> f64 {
         let body = body();
-        let mut update = self
-            .connection
-            .prepare_cached(
-                "UPDATE items SET version = ?4, body = ?5 WHERE partition = ?1 AND sort = ?2 AND version = ?3",
-            )
-            .unwrap();
+        let mut update = self.connection.prepare_cached(UPDATE).unwrap();
         let begun = Instant::now();
         let mut commits = 0.0;
         while begun.elapsed() < SLICE {

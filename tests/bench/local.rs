@@ -15,15 +15,19 @@ use gatemint::{
     clock::SystemClock,
     domain::{
         Policy, Secret, Service,
-        access::{self, Action, Principal, Resource, Subject, permission},
+        access::{
+            self, Action, Principal, Resource, Subject, permission,
+            site::{self, NewSite},
+        },
         account::manage::{self, NewAccount},
         birth,
         gate::mint::{self, NewGateToken},
         key::Algorithm,
+        service_account::{self, NewServiceAccount},
     },
     entropy::SystemEntropy,
     http::{Function, Options, PeerAddress, router},
-    store::MemoryStore,
+    store::{MemoryStore, Store},
     vault::MemoryVault,
 };
 use http_body_util::BodyExt as _;
@@ -41,11 +45,17 @@ pub(crate) struct Local {
 }
 
 impl Local {
+    /// On a store in memory.
     pub(crate) fn new(alg: Algorithm) -> Self {
+        Self::on(Arc::new(MemoryStore::new()), alg)
+    }
+
+    /// On a store that is empty.
+    pub(crate) fn on(store: Arc<dyn Store>, alg: Algorithm) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let policy = Policy { signing_alg: Some(alg), ..Policy::new("http://gatemint.bench") };
         let service = Arc::new(Service::new(
-            Arc::new(MemoryStore::new()),
+            store,
             Arc::new(MemoryVault::new()),
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
@@ -74,7 +84,7 @@ impl Local {
         (took, serde_json::from_slice(&body).unwrap())
     }
 
-    /// Sends a request; the answer must be 200.
+    /// Sends a request; the answer must be 200, or 201.
     fn answered(&self, mut request: Request<Body>) -> (Duration, Bytes) {
         request.extensions_mut().insert(PeerAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let (took, status, body) = self.runtime.block_on(async {
@@ -84,7 +94,8 @@ impl Local {
             let body = body.collect().await.unwrap().to_bytes();
             (begun.elapsed(), parts.status, body)
         });
-        assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
+        let done = [StatusCode::OK, StatusCode::CREATED].contains(&status);
+        assert!(done, "{status} {}", String::from_utf8_lossy(&body));
         (took, body)
     }
 
@@ -123,9 +134,7 @@ impl Local {
         let (_, tokens) = self.sign_in();
         self.runtime.block_on(async {
             let now = service.now();
-            let vms = Resource::parse("gatetoken://default/vms", "uri").unwrap();
-            let to = Principal::parse("ada", "user").unwrap();
-            permission::grant(service, now, &Subject::operator(), &to, &[(vms, Action::Write)]).await.unwrap();
+            self.grant("ada", &["gatetoken://default/vms".to_owned()], Action::Write).await;
             let ada = access::identity(service, now, Some(Secret::new(tokens.access))).await.unwrap();
             let mut made = Vec::with_capacity(count);
             for n in 0..count {
@@ -144,6 +153,82 @@ impl Local {
             .header("x-original-method", "GET")
             .header("x-original-url", "https://vms.example.org/k8s/apis/subresources.kubevirt.io/v1/namespaces/a/vnc")
             .header(header::COOKIE, format!("kg-jwt-session-code={token}"));
+        self.answered(request.body(Body::empty()).unwrap()).0
+    }
+
+    /// Grants a principal an action on resources.
+    async fn grant(&self, to: &str, on: &[String], action: Action) {
+        let (now, to) = (self.service.now(), Principal::parse(to, "principal").unwrap());
+        let wanted: Vec<_> = on.iter().map(|on| (Resource::parse(on, "uri").unwrap(), action)).collect();
+        for some in wanted.chunks(permission::MOST_AT_ONCE) {
+            permission::grant(&self.service, now, &Subject::operator(), &to, some).await.unwrap();
+        }
+    }
+
+    /// Grants ada `read` on so many jobs of eve's; the last one of them.
+    pub(crate) fn permissions(&self, count: usize) -> Resource {
+        let all: Vec<String> = (0..count).map(|n| format!("job://default/eve/batch/{n:05}")).collect();
+        self.runtime.block_on(self.grant("ada", &all, Action::Read));
+        Resource::parse(all.last().unwrap(), "uri").unwrap()
+    }
+
+    /// Ada, as far as permissions are concerned.
+    pub(crate) fn ada(&self) -> Subject {
+        let ada = self.runtime.block_on(manage::get(&self.service, self.service.now(), "ada")).unwrap();
+        Subject::of_account(&ada.record, true)
+    }
+
+    /// Whether somebody may read a resource: how long it takes to say yes.
+    pub(crate) fn decide(&self, subject: &Subject, resource: &Resource) -> Duration {
+        let begun = Instant::now();
+        let now = self.service.now();
+        let may = self.runtime.block_on(permission::may(&self.service, now, subject, resource, Action::Read)).unwrap();
+        let took = begun.elapsed();
+        assert!(may);
+        took
+    }
+
+    /// A service account of ada's that may request tokens of itself, and see the job of ada's that a host is mapped to; its
+    /// long-lived token.
+    pub(crate) fn service_account(&self) -> String {
+        self.runtime.block_on(async {
+            let (service, now) = (&self.service, self.service.now());
+            let site = NewSite {
+                id: "jobs".into(),
+                host: "{name}--{owner}.jobs.example.org".into(),
+                resource: "job://{cluster}/{owner}/{name}".into(),
+            };
+            site::create(service, now, &site, "bench").await.unwrap();
+            let ci = NewServiceAccount {
+                namespace: "ada".into(),
+                name: Some("ci".into()),
+                with_token: true,
+                ..NewServiceAccount::default()
+            };
+            let made = service_account::create(service, now, &Subject::operator(), ci).await.unwrap();
+            self.grant("ada/service-accounts/ci", &["serviceaccount://default/ada/ci/token".to_owned()], Action::Write)
+                .await;
+            self.grant("ada/service-accounts/ci", &["job://default/ada/web".to_owned()], Action::Read).await;
+            made.token.unwrap().expose().clone()
+        })
+    }
+
+    /// Requests a token that lives ten minutes, for one audience.
+    pub(crate) fn request_token(&self, long_lived: &str) -> (Duration, Value) {
+        let body = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest",
+            "spec":{"audiences":["istio-ingressgateway.istio-system.svc.cluster.local"],"expirationSeconds":600}}"#;
+        let request = Request::post("/api/v1/namespaces/ada/serviceaccounts/ci/token")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {long_lived}"));
+        self.send(request.body(Body::from(body)).unwrap())
+    }
+
+    /// Asks as nginx does whether a token of an account or of a service account opens ada's job.
+    pub(crate) fn verify_account(&self, token: &str) -> Duration {
+        let request = Request::get("/auth/verify")
+            .header("x-original-method", "GET")
+            .header("x-original-url", "https://web--ada.jobs.example.org/k8s/apis/subresources.kubevirt.io/v1/a/vnc")
+            .header(header::COOKIE, format!("dat={token}"));
         self.answered(request.body(Body::empty()).unwrap()).0
     }
 

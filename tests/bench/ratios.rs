@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "tables are what this is for")]
 #![expect(clippy::disallowed_methods, reason = "time is what is measured")]
 
+mod accounts;
 mod commits;
 mod floor;
 mod grants;
@@ -44,6 +45,9 @@ fn main() {
         rows.push(verification::gate(alg, true));
     }
     rows.push(verification::gate_beside_nothing());
+    rows.extend(accounts::at_the_door());
+    rows.push(accounts::token_request());
+    rows.extend(accounts::decisions());
     rows.push(matching::row());
     rows.extend(commits::rows());
     table::publish("ratios", &rows, &[], readme);

@@ -4,7 +4,11 @@ use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, Method, Request, Uri, header},
 };
-use gatemint::domain::client::manage::NewClient;
+use gatemint::domain::{
+    access::Subject,
+    client::manage::NewClient,
+    service_account::{self, NewServiceAccount},
+};
 use proptest::{
     collection::vec,
     prelude::*,
@@ -16,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::{PASSWORD, TestService};
 
-const ROUTES: [&str; 26] = [
+const ROUTES: [&str; 45] = [
     "/oauth2/token",
     "/oauth2/revoke",
     "/oauth2/introspect",
@@ -42,6 +46,25 @@ const ROUTES: [&str; 26] = [
     "/v1/sites/jobs",
     "/v1/tokens",
     "/v1/tokens/x",
+    "/api/v1/config",
+    "/api/v1/service_accounts",
+    "/api/v1/service_accounts/ci",
+    "/api/v1/service_accounts/ci/rotate",
+    "/api/v1/service_accounts/ci/tokens",
+    "/api/v1/users/ada/permissions",
+    "/api/v1/users/ada:service-accounts:ci/permissions",
+    "/api/v1/users/ada/permissions/check",
+    "/api/v1/users/ada/permissions/shared",
+    "/api/v1/namespaces/ada/serviceaccounts",
+    "/api/v1/namespaces/ada/serviceaccounts/ci",
+    "/api/v1/namespaces/ada/serviceaccounts/ci/token",
+    "/kubernetes/api/v1/namespaces/ada/serviceaccounts/ci/token",
+    "/api/v1/namespaces/ada/secrets/ci-token",
+    "/apis/authentication.k8s.io/v1/tokenreviews",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/roles",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/rolebindings",
+    "/openid/v1/jwks",
+    "/auth/verify",
     "/",
 ];
 const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "PROPFIND"];
@@ -60,7 +83,7 @@ const PARAMETERS: [&str; 12] = [
     "x",
 ];
 /// The routes that take JSON, with an object that they would take.
-const TAKERS: [(&str, &str, &str); 7] = [
+const TAKERS: [(&str, &str, &str); 14] = [
     (
         "POST",
         "/v1/users",
@@ -87,6 +110,37 @@ const TAKERS: [(&str, &str, &str); 7] = [
         r#"{"id":"jobs","host":"{name}--{owner}.{cluster}.example.org","resource":"job://{cluster}/{owner}/{name}"}"#,
     ),
     ("PATCH", "/v1/sites/jobs", r#"{"host":"{a}.example.org","resource":"job://{cluster}/{a}"}"#),
+    (
+        "POST",
+        "/api/v1/service_accounts",
+        r#"{"name":"cd","default_cluster":"default","default_project":"ada","default_org":"default-org","expires_at":"2101-01-01T00:00:00Z","labels":{}}"#,
+    ),
+    ("POST", "/api/v1/service_accounts/ci/rotate", r#"{"overlap":0,"expires_at":"2101-01-01T00:00:00Z"}"#),
+    (
+        "POST",
+        "/api/v1/namespaces/ada/serviceaccounts",
+        r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"x"},"secrets":[],"automountServiceAccountToken":true}"#,
+    ),
+    (
+        "POST",
+        "/api/v1/namespaces/ada/serviceaccounts/ci/token",
+        r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","metadata":{},"spec":{"audiences":["a"],"expirationSeconds":600}}"#,
+    ),
+    (
+        "POST",
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":"a.b.c","audiences":["a"]}}"#,
+    ),
+    (
+        "POST",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/roles",
+        r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"ci-create-token"},"rules":[]}"#,
+    ),
+    (
+        "POST",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/rolebindings",
+        r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"ci-create-token"},"subjects":[],"roleRef":{}}"#,
+    ),
     ("POST", "/v1/me/password", r#"{"old":"correct horse battery staple","new":"correct horse battery stapler"}"#),
 ];
 
@@ -264,6 +318,14 @@ fn run(cases: u32, strategy: &impl Strategy<Value = Attempt>) -> BTreeMap<u16, u
     let (test, bearers) = runtime.block_on(async {
         let test = TestService::new().await.user("ada", &[]).await.user("root", &["admin"]).await;
         test.client("shop", NewClient::default()).await;
+        for namespace in ["ada", "root"] {
+            let ci = NewServiceAccount {
+                namespace: namespace.into(),
+                name: Some("ci".into()),
+                ..NewServiceAccount::default()
+            };
+            service_account::create(&test.service, test.service.now(), &Subject::operator(), ci).await.unwrap();
+        }
         let bearers = vec![test.sign_in("root").await.access, test.sign_in("ada").await.access];
         (test, bearers)
     });

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, TestService};
 
-fn bad_names() -> Vec<String> {
+pub(super) fn bad_names() -> Vec<String> {
     let mut names: Vec<String> = [
         "",
         " ",

@@ -216,14 +216,14 @@ async fn an_authentic_token_of_a_generation_ahead_ends_the_session() {
 }
 
 /// What an attacker, or another service of ours, could sign with.
-struct Signer {
+pub(super) struct Signer {
     pair: EcdsaKeyPair,
     der: EcdsaKeyPair,
     kid: String,
 }
 
 impl Signer {
-    async fn ours(test: &TestService) -> Self {
+    pub(super) async fn ours(test: &TestService) -> Self {
         let document = test.service.vault.current("keys/gatemint-jwt-secret").await.unwrap().unwrap();
         let document: Value = serde_json::from_slice(document.value.expose()).unwrap();
         let pkcs8 = STANDARD.decode(document["keys"][0]["pkcs8"].as_str().unwrap()).unwrap();
@@ -254,22 +254,22 @@ impl Signer {
         json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
     }
 
-    fn sign(&self, header: &str, claims: &str) -> String {
+    pub(super) fn sign(&self, header: &str, claims: &str) -> String {
         let message = message(header, claims);
         let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
-fn message(header: &str, claims: &str) -> String {
+pub(super) fn message(header: &str, claims: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
 }
 
-fn part(token: &str, at: usize) -> Value {
+pub(super) fn part(token: &str, at: usize) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(at).unwrap()).unwrap()).unwrap()
 }
 
-async fn introspected(test: &TestService, admin: &str, token: &str) -> Answer {
+pub(super) async fn introspected(test: &TestService, admin: &str, token: &str) -> Answer {
     let request = Request::post("/oauth2/introspect")
         .header(header::CONTENT_TYPE, FORM)
         .header(header::AUTHORIZATION, format!("Bearer {admin}"))

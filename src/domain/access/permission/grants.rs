@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::{ROUNDS, Refusal, Service, account::NamespaceOwner, ids::Uid},
+    domain::{
+        ROUNDS, Refusal, Service,
+        account::{NamespaceOwner, manage},
+        ids::{Role, Uid},
+    },
     store::{CommitError, Key, Record, Row, When, Write, decode},
 };
 
@@ -60,7 +64,8 @@ async fn rows_of(service: &Service, now: Timestamp, of: &Principal, resources: &
 
 /// Gives a principal permissions, all or none; `by` needs `manage` on each resource. What somebody has already is never
 /// lowered, except that a `deny` takes the place of whatever there is, and gives way to whatever is granted after it. The
-/// answer is what holds now, in the order asked.
+/// answer is what holds now, in the order asked. Who gets `read` on `role://CLUSTER/NAMESPACE/…` becomes a member of the
+/// role `NAMESPACE/…`, until it is revoked.
 ///
 /// # Errors
 /// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Malformed`: none or more than
@@ -77,6 +82,22 @@ pub async fn grant(
     check_here(service, resources.iter().copied())?;
     require_manage(service, now, by, &resources).await?;
     put(service, now, by, to, wanted).await
+}
+
+/// The role whose members have `read` on a resource: `role://CLUSTER/NAMESPACE/…` is the role `NAMESPACE/…`.
+fn role_of(resource: &Resource) -> Option<Role> {
+    let path = resource.as_str().strip_prefix("role://")?;
+    let (_, role) = path.split_once('/')?;
+    Role::parse(role).ok().filter(|role| role.as_str().contains('/'))
+}
+
+/// Whoever has `read` on a role is its member: the account lists it, and so what was granted to the role counts.
+async fn follow(service: &Service, now: Timestamp, by: &Subject, permission: &Permission) -> Result<(), Refusal> {
+    let (Principal::User(name), Some(role)) = (&permission.principal, role_of(&permission.resource)) else {
+        return Ok(());
+    };
+    let member = permission.action.gives(Action::Read);
+    manage::set_role(service, now, name, &role, member, by.name()).await
 }
 
 pub(super) async fn require_manage(
@@ -114,11 +135,12 @@ async fn put(
             if stays.is_none() {
                 let when = row.as_ref().map_or(When::Absent, |row| When::VersionIs(row.version));
                 writes.push(Held::new(&holder, resource, *wanted, *owner).put(when));
-                writes.push(Listed { principal: to.clone(), resource: resource.clone() }.put(When::Always));
+                writes.push(Listed::new(to, &holder, resource).put(When::Always));
                 about.push(n);
             }
         }
         if writes.is_empty() {
+            follow_all(service, now, by, &outcome).await?;
             return Ok(outcome);
         }
         match service.commit(now, writes).await {
@@ -126,6 +148,7 @@ async fn put(
                 for n in about {
                     audit("permission_granted", by, &outcome[n]);
                 }
+                follow_all(service, now, by, &outcome).await?;
                 return Ok(outcome);
             }
             Err(CommitError::Conflict { at, current }) => {
@@ -137,6 +160,14 @@ async fn put(
         }
     }
     Err(Refusal::unavailable("a permission kept changing"))
+}
+
+/// Also for what was granted before: then it may be that the account was not reached.
+async fn follow_all(service: &Service, now: Timestamp, by: &Subject, outcome: &[Permission]) -> Result<(), Refusal> {
+    for permission in outcome {
+        follow(service, now, by, permission).await?;
+    }
+    Ok(())
 }
 
 fn audit(event: &'static str, by: &Subject, permission: &Permission) {
@@ -151,7 +182,7 @@ fn audit(event: &'static str, by: &Subject, permission: &Permission) {
 ///
 /// # Errors
 /// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Conflict`: it holds none of them; `Malformed`,
-/// `Invalid` as [`grant`]; `Unavailable`: some may be gone.
+/// `Invalid` as [`grant`]; `Unavailable`.
 pub async fn revoke(
     service: &Service,
     now: Timestamp,
@@ -163,30 +194,41 @@ pub async fn revoke(
     check(&resources)?;
     require_manage(service, now, by, &resources).await?;
     let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
-    let mut revoked = false;
-    for (owner, row) in held {
-        let Some(Row { record, .. }) = row else { continue };
-        revoked |= record.stands(&holder, owner);
-        let permission = Permission { principal: of.clone(), resource: record.resource, action: record.action };
-        take_away(service, now, by, &holder, &permission).await?;
-    }
+    let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
+    let rows = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
+    take_away(service, now, by, of, &holder, rows).await?;
     if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
 }
 
-/// The row goes first: it is what counts. An entry without one is passed over.
+/// A row and the entry that lists it go in one commit: of what is granted at the same moment both are there, or neither.
+/// Whatever the row has become meanwhile, nothing is left of it.
 async fn take_away(
     service: &Service,
     now: Timestamp,
     by: &Subject,
+    of: &Principal,
     holder: &Holder,
-    permission: &Permission,
+    rows: Vec<Held>,
 ) -> Result<(), Refusal> {
-    let key = Held::key_of(holder, permission.resource.as_str());
-    // Whatever it has become meanwhile: nothing is left of it.
-    service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
-    audit("permission_revoked", by, permission);
-    let entry = Listed { principal: permission.principal.clone(), resource: permission.resource.clone() };
-    service.commit(now, vec![Write::Delete { key: entry.key(), when: When::Always }]).await?;
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let some: Vec<Held> = rows.by_ref().take(MOST_AT_ONCE).collect();
+        let mut writes = Vec::with_capacity(2 * some.len());
+        for held in &some {
+            // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
+            writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
+            writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
+        }
+        for held in &some {
+            let resource = held.resource.clone();
+            follow(service, now, by, &Permission { principal: of.clone(), resource, action: Action::Deny }).await?;
+        }
+        service.commit(now, writes).await?;
+        for held in some {
+            let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
+            audit("permission_revoked", by, &permission);
+        }
+    }
     Ok(())
 }
 
@@ -220,20 +262,21 @@ pub async fn replace(
     for some in all.chunks(MOST_AT_ONCE) {
         put(service, now, by, of, some).await?;
     }
+    let mut gone = Vec::new();
     for held in before {
         let kept = all.iter().find(|(resource, _)| *resource == held.resource);
-        let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
         match kept {
             // What was more than is wanted now has to go before the lesser is granted.
             Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
-                take_away(service, now, by, &holder, &permission).await?;
-                put(service, now, by, of, &[(permission.resource, *wanted)]).await?;
+                let lesser = [(held.resource.clone(), *wanted)];
+                take_away(service, now, by, of, &holder, vec![held]).await?;
+                put(service, now, by, of, &lesser).await?;
             }
             Some(_) => {}
-            None => take_away(service, now, by, &holder, &permission).await?,
+            None => gone.push(held),
         }
     }
-    Ok(())
+    take_away(service, now, by, of, &holder, gone).await
 }
 
 /// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
@@ -245,13 +288,25 @@ pub(in crate::domain) async fn sweep(
     uid: Uid,
 ) -> Result<(), Refusal> {
     const MOST: usize = 100;
-    let page = service.store.list(now, &Held::partition(&Holder::One(uid)), None, MOST).await?;
+    let holder = Holder::One(uid);
+    let page = service.store.list(now, &Held::partition(&holder), None, MOST).await?;
+    let keys: Vec<Key> = page.items.iter().map(|item| item.key.clone()).collect();
+    let mut entries = Vec::with_capacity(keys.len());
     for item in page.items {
-        let key = item.key.clone();
-        if let Some(row) = decode::<Held>(Some(item))? {
-            let entry = Listed { principal: of.clone(), resource: row.record.resource };
-            service.commit(now, vec![Write::Delete { key: entry.key(), when: When::Always }]).await?;
+        entries.extend(decode::<Held>(Some(item))?.map(|row| Listed::new(of, &holder, &row.record.resource).key()));
+    }
+    let listed = if entries.is_empty() { Vec::new() } else { service.store.get(now, &entries).await? };
+    for entry in listed {
+        let Some(Row { record, version, .. }) = decode::<Listed>(entry)? else { continue };
+        // One that is made again under the name may have been granted the same by now: its entry stays.
+        if record.uid == Some(uid) {
+            match service.commit(now, vec![Write::Delete { key: record.key(), when: When::VersionIs(version) }]).await {
+                Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                Err(unavailable) => return Err(unavailable.into()),
+            }
         }
+    }
+    for key in keys {
         service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
     }
     Ok(())

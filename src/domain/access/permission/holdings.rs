@@ -147,7 +147,7 @@ async fn standing_of(service: &Service, now: Timestamp, listed: Vec<Listed>) -> 
     for ((listed, holder), row) in found.into_iter().zip(rows) {
         let held = decode::<Held>(row)?.map(|row| row.record);
         if let Some(held) = held.filter(|held| held.stands(&holder, owners.of(&listed.resource))) {
-            let Listed { principal, resource } = listed;
+            let Listed { principal, resource, .. } = listed;
             permissions.push(Permission { principal, resource, action: held.action });
         }
     }

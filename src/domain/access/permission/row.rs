@@ -25,6 +25,10 @@ pub(super) struct Held {
     /// Who owned the resource's namespace when it was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<Uid>,
+    /// Set when it was revoked: the row is then past its purge time, so it is absent; this is for a reader whose clock is
+    /// behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revoked_at: Option<Timestamp>,
 }
 
 impl Held {
@@ -44,7 +48,7 @@ impl Held {
             Holder::One(uid) => (Some(*uid), None),
             Holder::Role(role, owner) => (*owner, Some(role.clone())),
         };
-        Self { principal, role, resource: resource.clone(), action, owner }
+        Self { principal, role, resource: resource.clone(), action, owner, revoked_at: None }
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -57,7 +61,9 @@ impl Held {
 
     /// Whether it counts for that holder, in a namespace that `owner` owns now.
     pub(super) fn stands(&self, holder: &Holder, owner: Option<Uid>) -> bool {
-        self.holder().as_ref() == Some(holder) && (self.owner.is_none() || self.owner == owner)
+        self.revoked_at.is_none()
+            && self.holder().as_ref() == Some(holder)
+            && (self.owner.is_none() || self.owner == owner)
     }
 }
 
@@ -71,7 +77,7 @@ impl Record for Held {
         Key::new(partition, self.resource.as_str())
     }
     fn expires_at(&self) -> Option<Timestamp> {
-        None
+        self.revoked_at
     }
 }
 
@@ -79,10 +85,21 @@ impl Record for Held {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Listed {
     pub(super) principal: Principal,
+    /// Who that was; none of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<Uid>,
     pub(super) resource: Resource,
 }
 
 impl Listed {
+    pub(super) fn new(principal: &Principal, holder: &Holder, resource: &Resource) -> Self {
+        let uid = match holder {
+            Holder::One(uid) => Some(*uid),
+            Holder::Role(..) => None,
+        };
+        Self { principal: principal.clone(), uid, resource: resource.clone() }
+    }
+
     pub(super) fn partition(namespace: Option<&str>) -> String {
         format!("perm#on:{}", namespace.unwrap_or_default())
     }
