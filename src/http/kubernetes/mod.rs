@@ -14,8 +14,9 @@
 //! without a token.
 //!
 //! Quirks of service accounts: to read the Secret of one issues a token, so it is another one at each read. A RoleBinding
-//! is a permission (`write` on the account's own `token`): it is there if the permission is, however that was granted, and
-//! to delete the Role ends it, too.
+//! is a permission (`write` on the account's own `token`): it is there if the permission is, however that was granted. To
+//! delete the Role ends it, too, and to delete the ServiceAccount ends both (`kubectl delete -f` of all three wants
+//! `--ignore-not-found`).
 
 mod accept;
 mod body;
