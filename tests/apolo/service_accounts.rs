@@ -74,7 +74,7 @@ async fn what_is_not_said_is_made_up_or_left_out() {
     let token = plain(made.json["token"].as_str().unwrap());
     assert_eq!(claims(&token)["exp"], 1_800_003_600);
     assert_eq!(all.get(&of("janedoe/service-accounts/ci"), &token).await.status, StatusCode::OK);
-    all.test.clock.advance(Duration::from_secs(3600));
+    all.test.clock.advance(Duration::from_hours(1));
     assert_error(&all.get(&of("janedoe/service-accounts/ci"), &token).await, 401, "token");
     println!("counted: 3 service accounts, 1 whose token ended by itself");
 }
