@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::{ROUNDS, Refusal, Service, account::NamespaceOwner, ids::Uid},
+    domain::{
+        ROUNDS, Refusal, Service,
+        account::{NamespaceOwner, manage},
+        ids::{Role, Uid},
+    },
     store::{CommitError, Key, Record, Row, When, Write, decode},
 };
 
@@ -60,7 +64,8 @@ async fn rows_of(service: &Service, now: Timestamp, of: &Principal, resources: &
 
 /// Gives a principal permissions, all or none; `by` needs `manage` on each resource. What somebody has already is never
 /// lowered, except that a `deny` takes the place of whatever there is, and gives way to whatever is granted after it. The
-/// answer is what holds now, in the order asked.
+/// answer is what holds now, in the order asked. Who gets `read` on `role://CLUSTER/NAMESPACE/…` becomes a member of the
+/// role `NAMESPACE/…`, until it is revoked.
 ///
 /// # Errors
 /// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Malformed`: none or more than
@@ -77,6 +82,22 @@ pub async fn grant(
     check_here(service, resources.iter().copied())?;
     require_manage(service, now, by, &resources).await?;
     put(service, now, by, to, wanted).await
+}
+
+/// The role whose members have `read` on a resource: `role://CLUSTER/NAMESPACE/…` is the role `NAMESPACE/…`.
+fn role_of(resource: &Resource) -> Option<Role> {
+    let path = resource.as_str().strip_prefix("role://")?;
+    let (_, role) = path.split_once('/')?;
+    Role::parse(role).ok().filter(|role| role.as_str().contains('/'))
+}
+
+/// Whoever has `read` on a role is its member: the account lists it, and so what was granted to the role counts.
+async fn follow(service: &Service, now: Timestamp, by: &Subject, permission: &Permission) -> Result<(), Refusal> {
+    let (Principal::User(name), Some(role)) = (&permission.principal, role_of(&permission.resource)) else {
+        return Ok(());
+    };
+    let member = permission.action.gives(Action::Read);
+    manage::set_role(service, now, name, &role, member, by.name()).await
 }
 
 pub(super) async fn require_manage(
@@ -119,6 +140,7 @@ async fn put(
             }
         }
         if writes.is_empty() {
+            follow_all(service, now, by, &outcome).await?;
             return Ok(outcome);
         }
         match service.commit(now, writes).await {
@@ -126,6 +148,7 @@ async fn put(
                 for n in about {
                     audit("permission_granted", by, &outcome[n]);
                 }
+                follow_all(service, now, by, &outcome).await?;
                 return Ok(outcome);
             }
             Err(CommitError::Conflict { at, current }) => {
@@ -137,6 +160,14 @@ async fn put(
         }
     }
     Err(Refusal::unavailable("a permission kept changing"))
+}
+
+/// Also for what was granted before: then it may be that the account was not reached.
+async fn follow_all(service: &Service, now: Timestamp, by: &Subject, outcome: &[Permission]) -> Result<(), Refusal> {
+    for permission in outcome {
+        follow(service, now, by, permission).await?;
+    }
+    Ok(())
 }
 
 fn audit(event: &'static str, by: &Subject, permission: &Permission) {
@@ -182,6 +213,8 @@ async fn take_away(
     permission: &Permission,
 ) -> Result<(), Refusal> {
     let key = Held::key_of(holder, permission.resource.as_str());
+    let gone = Permission { action: Action::Deny, ..permission.clone() };
+    follow(service, now, by, &gone).await?;
     // Whatever it has become meanwhile: nothing is left of it.
     service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
     audit("permission_revoked", by, permission);
