@@ -494,3 +494,48 @@ async fn the_keys_are_at_kubernetes_path_too() {
     assert_eq!(here.header("cache-control"), there.header("cache-control"));
     println!("counted: {} keys", here.json["keys"].as_array().unwrap().len());
 }
+
+#[tokio::test]
+async fn the_protobuf_of_newer_kubectls_is_understood_and_answered_in_json() {
+    // What kubectl 1.33 sends for `create serviceaccount ci`, `create rolebinding ci-create-token --role=ci-create-token
+    // --serviceaccount=ada:ci`, and `create token ci --audience A --audience B --duration 10m`, `-n ada` each.
+    const ACCOUNT: &str =
+        "6b3873000a140a027631120e536572766963654163636f756e7412170a150a02636912001a0361646122002a003200380042001a002200";
+    const BINDING: &str = "6b3873000a2b0a1c726261632e617574686f72697a6174696f6e2e6b38732e696f2f7631120b526f6c6542696e64696e67\
+                           12750a220a0f63692d6372656174652d746f6b656e12001a0361646122002a00320038004200121b0a0e53657276696365\
+                           4163636f756e7412001a02636922036164611a320a19726261632e617574686f72697a6174696f6e2e6b38732e696f1204\
+                           526f6c651a0f63692d6372656174652d746f6b656e1a002200";
+    const TOKEN: &str = "6b3873000a280a1861757468656e7469636174696f6e2e6b38732e696f2f7631120c546f6b656e5265717565737412230a\
+                         100a0012001a0022002a0032003800420012090a01410a014220d8041a040a0012001a002200";
+    let all = Everybody::new().await;
+    let send = async |path: &str, body: Vec<u8>| {
+        let request = Request::post(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", all.owner))
+            .header(header::ACCEPT, "application/vnd.kubernetes.protobuf,application/json")
+            .header(header::CONTENT_TYPE, "application/vnd.kubernetes.protobuf");
+        all.test.send(request.body(Body::from(body)).unwrap()).await
+    };
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|n| u8::from_str_radix(&hex[n..n + 2], 16).unwrap()).collect()
+    };
+    let mut understood = 0;
+    for (path, body) in [(PATH, ACCOUNT), (BINDINGS, BINDING), (&token_of("ci"), TOKEN)] {
+        if path == BINDINGS {
+            assert_eq!(all.post(ROLES, &all.owner, role("ci")).await.status, StatusCode::CREATED);
+        }
+        let answer = send(path, bytes(body)).await;
+        assert_eq!((answer.status, answer.header("content-type")), (StatusCode::CREATED, "application/json"), "{}", answer.text);
+        if let Some(token) = answer.json["status"]["token"].as_str() {
+            assert_eq!(part(token, 1)["aud"], json!(["A", "B"]));
+            assert_eq!(answer.json["spec"]["expirationSeconds"], 600);
+        }
+        understood += 1;
+    }
+    assert_eq!(names(&all.get(BINDINGS, &all.owner).await.json), ["ci-create-token"]);
+    // One kind at another's path, what is no envelope, and a kind that is sent as JSON.
+    assert_status(&send(ROLES, bytes(ACCOUNT)).await, 422, "Invalid", Some("apiVersion"));
+    assert_status(&send(PATH, b"{}".to_vec()).await, 400, "BadRequest", None);
+    let pod = bytes(ACCOUNT).iter().map(|byte| if *byte == b'S' { b'X' } else { *byte }).collect();
+    assert_status(&send(PATH, pod).await, 415, "UnsupportedMediaType", None);
+    println!("counted: {understood} bodies of Protobuf understood, 3 refused");
+}

@@ -138,7 +138,7 @@ async fn what_is_no_object_in_json_is_refused_clearly() {
     };
     let mut refused = 0;
     for content_type in
-        ["application/yaml", "application/vnd.kubernetes.protobuf", "text/plain", "application/x-www-form-urlencoded"]
+        ["application/yaml", "application/cbor", "text/plain", "application/x-www-form-urlencoded"]
     {
         let answer = post(content_type, good.clone()).await;
         assert_status(&answer, 415, "UnsupportedMediaType", None);

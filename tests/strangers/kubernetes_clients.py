@@ -176,7 +176,7 @@ def python_manual_way(ada, admin, url, cert, serve):
         equal(passed.status, 403, "what it opens")
         refusal(403, "Forbidden", outside.request, "ci", 600)
         refusal(404, "NotFound", outside.core.read_namespaced_secret, secret_name, "ada")
-        equal(ada.rbac.delete_namespaced_role_binding("outside-create-token", "ada").status, "Success", "the end of the RoleBinding")
+        equal(ada.rbac.delete_namespaced_role_binding("outside-create-token", "ada")["status"], "Success", "the end of the RoleBinding")
         refusal(403, "Forbidden", outside.request, name, 600)
         ada.core.delete_namespaced_service_account("outside", "ada")
         refusal(401, "Unauthorized", outside.request, name, 600)

@@ -6,13 +6,16 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use super::dress::Failure;
+use super::{
+    dress::Failure,
+    protobuf::{self, Unreadable},
+};
 use crate::http::{
     body::{BadBody, is_media_type, read},
     json::Unrepeated,
 };
 
-/// Reads a body of JSON; none if it is empty.
+/// Reads a body of JSON, or of Kubernetes' Protobuf; none if it is empty.
 pub(super) async fn object(request: Request) -> Result<Option<Map<String, Value>>, Failure> {
     object_of(request, &["application/json"]).await
 }
@@ -29,8 +32,14 @@ pub(super) async fn object_of(request: Request, types: &[&str]) -> Result<Option
     if body.is_empty() {
         return Ok(None);
     }
-    // Kubernetes' Python client names none, and means JSON. Nothing is authorised by a cookie, so no form can come this way.
     let content_type = parts.headers.get(header::CONTENT_TYPE);
+    if types.contains(&"application/json") && is_media_type(content_type, protobuf::MEDIA_TYPE) {
+        return protobuf::read(&body).map(Some).map_err(|why| match why {
+            Unreadable::Kind => unsupported(types),
+            Unreadable::Form => Failure::bad_request("the body is not in the form of Kubernetes' Protobuf"),
+        });
+    }
+    // Kubernetes' Python client names none, and means JSON. Nothing is authorised by a cookie, so no form can come this way.
     if content_type.is_some() && !types.iter().any(|wanted| is_media_type(content_type, wanted)) {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -52,6 +61,15 @@ pub(super) async fn object_of(request: Request, types: &[&str]) -> Result<Option
             Err(Failure::bad_request(format!("{what} ({place})")))
         }
     }
+}
+
+fn unsupported(types: &[&str]) -> Failure {
+    let types = types.join(" or ");
+    Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UnsupportedMediaType",
+        format!("the body must be JSON: Content-Type: {types} (kubectl turns YAML into it by itself)"),
+    )
 }
 
 /// A field whose value is not what its place takes.

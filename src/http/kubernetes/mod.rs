@@ -29,6 +29,7 @@ mod metadata;
 mod objects;
 mod options;
 mod patch;
+mod protobuf;
 mod role_bindings;
 mod roles;
 mod secrets;
