@@ -107,7 +107,8 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         ("discovery", counts([keys])),
         // The keys that it signs with, and never the peppers.
         ("gate", counts([keys, ("GetSecretValue", 1)])),
-        ("admin", counts([keys])),
+        // Service accounts' tokens are signed there.
+        ("admin", counts([keys, ("GetSecretValue", 1)])),
         ("authorizer", counts([keys])),
         ("token", counts([keys, ("GetSecretValue", 2)])),
         ("http", counts([keys, ("GetSecretValue", 2)])),

@@ -20,7 +20,7 @@ use crate::{
         },
         ids::Name,
     },
-    http::{UserView, gate_token_object},
+    http::gate_token_object,
     settings::Settings,
     store::Row,
 };
@@ -307,10 +307,14 @@ pub(super) async fn create(door: &Door, spec: Spec, namespace: Option<String>) -
 }
 
 impl Access {
-    async fn namespace_or_own(&self, namespace: Option<String>) -> Result<String, CliError> {
+    /// A namespace, or else one's own.
+    ///
+    /// # Errors
+    /// The service does not answer.
+    pub(super) async fn namespace_or_own(&self, namespace: Option<String>) -> Result<String, CliError> {
         match namespace {
             Some(namespace) => Ok(namespace),
-            None => Ok(self.get::<UserView>(&["me"]).await?.namespace),
+            None => Ok(self.own_namespace().await?),
         }
     }
 
