@@ -16,7 +16,7 @@
 //! ```
 //! [`domain`] is what the service does; it never sees a framework, a wire type or the environment. [`store`] and
 //! [`vault`] are ports with their backends; a backend never sees the domain. `http` has a folder per dialect: OAuth 2.0,
-//! our own resources, Kubernetes, kube-gateway, and what proxies ask. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
+//! our own resources, Kubernetes, kube-gateway, Apolo, and what proxies ask. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
 //! others' JWKS, for `cli` alone; `aws` makes what the two backends of the cloud are built on, whose credentials and which trust, for
 //! `wiring`. `cargo check --no-default-features` builds the domain and the memory backends alone.
 //!

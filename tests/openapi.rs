@@ -119,7 +119,7 @@ async fn what_the_document_names_is_answered_and_nothing_else() {
 
 /// Folders whose routes are others' interfaces, described by those whose they are: the document is about OAuth and our own
 /// resources. What they answer is tested where they are.
-const OTHERS: [&str; 3] = ["forward_auth", "kube_gateway", "kubernetes"];
+const OTHERS: [&str; 4] = ["apolo", "forward_auth", "kube_gateway", "kubernetes"];
 
 /// Where those routes are.
 const PATHS_OF_OTHERS: [&str; 5] = ["/api", "/apis", "/auth", "/kubernetes", "/version"];

@@ -61,8 +61,9 @@ Examples:
         alias = "list",
         after_help = "\
 Examples:
-  gatemint acl ls -u janedoe/service-accounts/test
-  gatemint acl ls job: --shared         what others may do with one's own jobs
+  gatemint acl ls                                            what one was granted oneself
+  gatemint acl ls job: -u janedoe/service-accounts/test      what another one may do with one's own jobs
+  gatemint acl ls job: --shared                              what all others may do with them
   gatemint acl ls -u ada --data .gatemint"
     )]
     List {
@@ -350,7 +351,13 @@ impl Door {
             Self::Remote(access) => {
                 let more = shared.then_some("shared");
                 let below = below.map(|below| place.with_organisation(below));
-                let all: Vec<_> = access.ask_permissions(Method::GET, of, more, below.as_deref(), None).await?;
+                let all = access.ask_permissions(Method::GET, of, more, below.as_deref(), None).await;
+                let all: Vec<_> = all.map_err(|error| match error {
+                    ClientError::Forbidden(told) if below.is_none() => CliError::Failed(format!(
+                        "{told}\nSay what it is about: gatemint acl ls job: -u {of}, and so for storage:, image: and others"
+                    )),
+                    error => error.into(),
+                })?;
                 all.into_iter().map(|view| place.shown(view)).collect()
             }
         };

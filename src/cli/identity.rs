@@ -43,8 +43,8 @@ can become others; grant them by name with `gatemint acl grant`. Run it for each
         #[command(flatten)]
         account: Account,
         /// The namespace whose resources it is about [default: the service account's]
-        #[arg(short = 'n', long, value_name = "NS")]
-        namespace: Option<String>,
+        #[arg(short = 'n', long = "namespace", value_name = "NS")]
+        of_namespace: Option<String>,
         /// What it may do there
         #[arg(long, value_enum, default_value_t = authorize::Role::View)]
         role: authorize::Role,
@@ -72,8 +72,8 @@ impl Identity {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
         match self {
             Self::Create { account } => create::run(account, global, settings).await,
-            Self::Authorize { account, namespace, role } => {
-                authorize::run(account, namespace, role, global, settings).await
+            Self::Authorize { account, of_namespace, role } => {
+                authorize::run(account, of_namespace, role, global, settings).await
             }
         }
     }

@@ -58,7 +58,7 @@ fn an_identity_is_made_in_four_steps_and_again_without_harm() {
     // It may request tokens for itself, and nothing else.
     let by_file = ["credential", "service-account", "--token-file", "ada-ci.token", "--audience", "x"];
     ada.run(&by_file).ok();
-    let held = ada.run(&["acl", "ls", "-u", "ada/service-accounts/ci", "--json"]).ok().json();
+    let held = world.operator(&["acl", "ls", "-u", "ada/service-accounts/ci", "--json"]).ok().json();
     assert_eq!(held, json!([{"uri": "serviceaccount://default/ada/ci/token", "action": "write"}]));
     let labels = &ada.run(&["service-account", "get", "ci", "--json"]).ok().json()["labels"];
     assert_eq!(*labels, json!({"arrikto.com/service-account-creator": ""}));
@@ -198,7 +198,7 @@ fn a_service_account_is_authorized_in_the_words_of_kubeflow() {
     let principal = "ada/service-accounts/ci";
     let schemes = ["blob", "disk", "flow", "image", "job", "storage"];
     let held = |namespace: &str| -> Vec<_> {
-        let all = ada.run(&["acl", "ls", "-u", principal, "--json"]).ok().json();
+        let all = world.operator(&["acl", "ls", "-u", principal, "--json"]).ok().json();
         let of_namespace = |uri: &str| schemes.iter().any(|scheme| uri == format!("{scheme}://default/{namespace}"));
         let actions = all.as_array().unwrap().iter().filter(|one| of_namespace(one["uri"].as_str().unwrap()));
         actions.map(|one| one["action"].as_str().unwrap().to_owned()).collect()

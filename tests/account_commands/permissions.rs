@@ -38,12 +38,14 @@ fn permissions_are_given_listed_and_taken_away_through_both_doors() {
         assert!(warned[1].contains("acl revoke job://default/ada/mytestjob"), "{warned:?}");
 
         let held = json!([{"uri": "job://default/ada/mytestjob", "action": "write"}]);
-        for list in [&["acl", "ls", "-u", SA, "--json"][..], &["acl", "list", "job:", "--user", SA, "--json"]] {
+        for list in
+            [&["acl", "ls", "job:", "-u", SA, "--json"][..], &["acl", "list", "job:mytestjob", "--user", SA, "--json"]]
+        {
             assert_eq!(door(list).ok().json(), held);
         }
-        assert_eq!(door(&["acl", "ls", "storage://", "-u", SA, "--json"]).ok().json(), json!([]));
+        assert_eq!(door(&["acl", "ls", "storage://default/ada", "-u", SA, "--json"]).ok().json(), json!([]));
         assert_eq!(door(&["acl", "ls", "job://default/ada/mytestjob/x", "-u", SA, "--json"]).ok().json(), json!([]));
-        let table = door(&["acl", "ls", "-u", SA]).ok().out;
+        let table = door(&["acl", "ls", "job:", "-u", SA]).ok().out;
         assert_eq!(
             table.split_whitespace().collect::<Vec<_>>(),
             ["URI", "ACTION", "job://default/ada/mytestjob", "write"]
@@ -58,7 +60,7 @@ fn permissions_are_given_listed_and_taken_away_through_both_doors() {
         let revoked = door(&["acl", "revoke", theirs, SA]).ok();
         assert!(revoked.out.is_empty(), "{}", revoked.out);
         door(&["acl", "revoke", "job:mytestjob", SA]).refused(1, &["Operation has no effect"]);
-        assert_eq!(door(&["acl", "ls", "-u", SA, "--json"]).ok().json(), json!([]));
+        assert_eq!(door(&["acl", "ls", "job:", "-u", SA, "--json"]).ok().json(), json!([]));
 
         // A denial is given and taken in the same way.
         door(&["acl", "grant", "job:", SA, "manage"]).ok();
@@ -112,7 +114,9 @@ fn a_short_uri_is_in_the_current_namespace_and_cluster() {
         let told = ada.run(&["acl", "grant", uri, "eve", "read"]).refused(1, &["manage on ", "not granted"]).err;
         assert!(told.contains("://default"), "{told}");
     }
-    ada.run(&["acl", "ls", "-u", "eve"]).refused(1, &[]);
+    ada.run(&["acl", "ls", "-u", "eve"]).refused(1, &["gatemint acl ls job: -u eve"]);
+    assert_eq!(ada.run(&["acl", "ls", "job:", "-u", "eve", "--json"]).ok().json().as_array().unwrap().len(), 2);
+    assert_eq!(eve.run(&["acl", "ls", "storage://", "--json"]).ok().json().as_array().unwrap().len(), 1);
     assert_eq!(eve.run(&["acl", "ls", "--json"]).ok().json().as_array().unwrap().len(), 4, "her own, without -u");
     // On the store nobody is at home.
     world.operator(&["acl", "grant", "job:x", "eve", "read"]).refused(1, &["whole URI"]);

@@ -74,7 +74,7 @@ async fn what_is_not_said_is_made_up_or_left_out() {
     let token = plain(made.json["token"].as_str().unwrap());
     assert_eq!(claims(&token)["exp"], 1_800_003_600);
     assert_eq!(all.get(&of("janedoe/service-accounts/ci"), &token).await.status, StatusCode::OK);
-    all.test.clock.advance(Duration::from_secs(3600));
+    all.test.clock.advance(Duration::from_hours(1));
     assert_error(&all.get(&of("janedoe/service-accounts/ci"), &token).await, 401, "token");
     println!("counted: 3 service accounts, 1 whose token ended by itself");
 }
@@ -210,7 +210,8 @@ async fn a_rotation_leaves_the_older_token_its_overlap() {
     let me = of("janedoe/service-accounts/test");
     let works = async |token: &str| all.get(&me, token).await.status == StatusCode::OK;
     let rotate = async |body: Option<Value>| {
-        let rotated = all.ask(Method::POST, &(at("test") + "/rotate"), &all.jane, body).await;
+        let jane = all.test.sign_in("janedoe").await.access;
+        let rotated = all.ask(Method::POST, &(at("test") + "/rotate"), &jane, body).await;
         assert_eq!(rotated.status, StatusCode::OK, "{}", rotated.text);
         plain(rotated.json["token"].as_str().unwrap())
     };
@@ -223,10 +224,11 @@ async fn a_rotation_leaves_the_older_token_its_overlap() {
     assert!(!works(&first).await && works(&second).await);
     let third = rotate(Some(json!({ "overlap": 60, "expires_at": "2027-02-01T00:00:00Z" }))).await;
     assert!(works(&second).await && works(&third).await);
-    assert_eq!(all.get(&at("test"), &all.jane).await.json["expires_at"], "2027-02-01T00:00:00Z");
+    let jane = all.test.sign_in("janedoe").await.access;
+    assert_eq!(all.get(&at("test"), &jane).await.json["expires_at"], "2027-02-01T00:00:00Z");
     let fourth = rotate(Some(json!({ "overlap": 0 }))).await;
     assert!(!works(&second).await && !works(&third).await && works(&fourth).await);
-    all.ask(Method::DELETE, &at("test"), &all.jane, None).await;
+    all.ask(Method::DELETE, &at("test"), &jane, None).await;
     assert!(!works(&fourth).await);
     println!("counted: 3 rotations, 4 tokens that ended when they should");
 }

@@ -67,6 +67,6 @@ pub(super) async fn run(
         return output::json(&json!({ "principal": principal, "permissions": now }));
     }
     output::line(&format!("{principal} has {action} on what is in the namespace {target}."));
-    output::aside(&format!("To see it: gatemint acl ls -u {principal}"));
+    output::aside(&format!("To see it: gatemint acl ls job://{cluster}/{target} -u {principal}"));
     Ok(())
 }

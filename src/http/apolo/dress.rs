@@ -84,7 +84,7 @@ struct Lacked {
 }
 
 impl Missing {
-    pub(super) fn of(uris: &Uris, missing: &[(Resource, Action)]) -> Self {
+    pub(super) fn of(uris: &Uris<'_>, missing: &[(Resource, Action)]) -> Self {
         let missing =
             missing.iter().map(|(resource, action)| Lacked { uri: uris.show(resource), action: action.as_str() });
         Self { missing: missing.collect() }

@@ -78,25 +78,25 @@ fn few(uris: usize) -> Result<(), Refusal> {
 }
 
 /// What the asked URIs mean.
-async fn pairs(app: &App, asker: &Asker, asked: &[Asked]) -> Result<Vec<(Resource, Action)>, Refusal> {
+async fn pairs(app: &App, who: &Asker, asked: &[Asked]) -> Result<Vec<(Resource, Action)>, Refusal> {
     let texts: Vec<_> = asked.iter().map(|asked| asked.uri.as_str()).collect();
-    let resources = Uris::of(app).resources(app, asker.now, &asker.by, &texts).await?;
+    let resources = Uris::of(app).resources(app, who.now, &who.by, &texts).await?;
     Ok(resources.into_iter().zip(asked.iter().map(|asked| asked.action)).collect())
 }
 
-fn show(status: StatusCode, held: &[Held]) -> Response {
+fn show(status: StatusCode, held: &[Held<'_>]) -> Response {
     (status, Json(held)).into_response()
 }
 
 /// `POST …/permissions`: what holds now, each URI as it was asked for. What is held already is never lowered, except
 /// that `deny` takes the place of what there is, and what is granted that of `deny`.
 pub(super) async fn grant(State(app): State<App>, Named(name): Named, request: Request) -> Result<Response, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let granted = async {
         let (to, asked) = (principal(&name)?, asked(json(request.into_body()).await?)?);
         few(asked.len())?;
-        let wanted = pairs(&app, &asker, &asked).await?;
-        let holds = permission::grant(&app.service, asker.now, &asker.by, &to, &wanted).await?;
+        let wanted = pairs(&app, &who, &asked).await?;
+        let holds = permission::grant(&app.service, who.now, &who.by, &to, &wanted).await?;
         Ok((asked, holds))
     };
     let (asked, holds) = granted.await.map_err(Failure::on(&app))?;
@@ -115,14 +115,15 @@ pub(super) async fn replace(
     Named(name): Named,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let replaced = async {
         let (of, asked) = (principal(&name)?, asked(json(request.into_body()).await?)?);
-        if !asker.by.is_admin() {
+        // Before anything is looked up for who may not.
+        if !who.by.is_admin() {
             return Err(Refusal::forbidden("only admins may replace all permissions of somebody"));
         }
-        let all = pairs(&app, &asker, &asked).await?;
-        permission::replace(&app.service, asker.now, &asker.by, &of, &all).await
+        let all = pairs(&app, &who, &asked).await?;
+        permission::replace(&app.service, who.now, &who.by, &of, &all).await
     };
     replaced.await.map_err(Failure::on(&app))?;
     Ok(StatusCode::NO_CONTENT)
@@ -134,15 +135,15 @@ pub(super) async fn revoke(
     Named(name): Named,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let uri = request.uri().clone();
     let revoked = async {
         let of = principal(&name)?;
         let query = Query::of(&uri, &["uri"])?;
         let uris = query.all("uri");
         few(uris.len())?;
-        let resources = Uris::of(&app).resources(&app, asker.now, &asker.by, &uris).await?;
-        permission::revoke(&app.service, asker.now, &asker.by, &of, &resources).await
+        let resources = Uris::of(&app).resources(&app, who.now, &who.by, &uris).await?;
+        permission::revoke(&app.service, who.now, &who.by, &of, &resources).await
     };
     revoked.await.map_err(|refusal| match refusal.kind {
         RefusalKind::Conflict => Failure::of(&app, &refusal, StatusCode::BAD_REQUEST),
@@ -153,9 +154,9 @@ pub(super) async fn revoke(
 
 /// `GET …/permissions[?uri=…][&expand_roles=false]`: what somebody was granted, with what the roles were.
 pub(super) async fn list(State(app): State<App>, Named(name): Named, request: Request) -> Result<Response, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let uri = request.uri().clone();
-    let (now, by, uris) = (asker.now, &asker.by, Uris::of(&app));
+    let (now, by, uris) = (who.now, &who.by, Uris::of(&app));
     let listed = async {
         let of = principal(&name)?;
         let query = Query::of(&uri, &["uri", "expand_roles"])?;
@@ -175,9 +176,9 @@ pub(super) async fn list(State(app): State<App>, Named(name): Named, request: Re
 
 /// `GET …/permissions/shared[?uri=…]`: what others were granted on what is somebody's.
 pub(super) async fn shared(State(app): State<App>, Named(name): Named, request: Request) -> Result<Response, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let uri = request.uri().clone();
-    let (now, by, uris) = (asker.now, &asker.by, Uris::of(&app));
+    let (now, by, uris) = (who.now, &who.by, Uris::of(&app));
     let listed = async {
         let of = principal(&name)?;
         let query = Query::of(&uri, &["uri"])?;
@@ -190,7 +191,7 @@ pub(super) async fn shared(State(app): State<App>, Named(name): Named, request: 
     Ok(shown(&uris, &shared, |permission| Some(permission.principal.to_string())))
 }
 
-fn shown(uris: &Uris, permissions: &[Permission], user: impl Fn(&Permission) -> Option<String>) -> Response {
+fn shown(uris: &Uris<'_>, permissions: &[Permission], user: impl Fn(&Permission) -> Option<String>) -> Response {
     let all: Vec<_> = permissions.iter().map(|permission| uris.show(&permission.resource)).collect();
     let shown = permissions.iter().zip(&all).map(|(permission, uri)| Held {
         user: user(permission),
@@ -202,12 +203,12 @@ fn shown(uris: &Uris, permissions: &[Permission], user: impl Fn(&Permission) -> 
 
 /// `POST …/permissions/check`: 200 if somebody has all of these, else 403 with what is missing.
 pub(super) async fn check(State(app): State<App>, Named(name): Named, request: Request) -> Result<Response, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let checked = async {
         let (of, asked) = (principal(&name)?, asked(json(request.into_body()).await?)?);
         few(asked.len())?;
-        let pairs = pairs(&app, &asker, &asked).await?;
-        let missing = permission::missing(&app.service, asker.now, &asker.by, &of, &pairs).await?;
+        let pairs = pairs(&app, &who, &asked).await?;
+        let missing = permission::missing(&app.service, who.now, &who.by, &of, &pairs).await?;
         Ok(missing)
     };
     let missing = checked.await.map_err(Failure::on(&app))?;

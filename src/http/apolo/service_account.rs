@@ -6,9 +6,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::domain::{
-    Policy, Secret,
-    service_account::{Defaults, ServiceAccount},
+use crate::{
+    clock::Timestamp,
+    domain::{
+        Policy, Secret,
+        service_account::{Defaults, ServiceAccount},
+    },
 };
 
 /// A service account: the original's fields in its order, then ours.
@@ -46,7 +49,7 @@ impl View {
             role_deleted: false,
             token: None,
             // The newest token's: the others end with the overlap of a rotation, if not before.
-            expires_at: account.tokens.last().and_then(|token| token.expires_at).map(|end| end.rfc3339()),
+            expires_at: account.tokens.last().and_then(|token| token.expires_at).map(Timestamp::rfc3339),
             labels: account.labels.clone(),
         }
     }
@@ -89,7 +92,8 @@ fn full_token(policy: &Policy, account: &ServiceAccount, token: &Secret<String>)
         if json.len() > 1 {
             json.push_str(", ");
         }
-        json.push_str(&format!("\"{key}\": {}", serde_json::Value::from(value)));
+        let pair = Zeroizing::new(format!("\"{key}\": {}", serde_json::Value::from(value)));
+        json.push_str(&pair);
     }
     json.push('}');
     STANDARD.encode(json.as_bytes())

@@ -49,10 +49,10 @@ fn failing<'a>(app: &'a App, id_or_name: &'a str) -> impl Fn(Refusal) -> Failure
 
 /// `POST …/service_accounts`: with its token, which is shown here and nowhere else.
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let body = json(request.into_body()).await.map_err(Failure::on(&app))?;
-    let new = wanted(&app.service.policy, &asker, body).map_err(Failure::on(&app))?;
-    let issued = service_account::create(&app.service, asker.now, &asker.by, new).await;
+    let new = wanted(&app.service.policy, &who, body).map_err(Failure::on(&app))?;
+    let issued = service_account::create(&app.service, who.now, &who.by, new).await;
     let issued = issued.map_err(|refusal| match (refusal.kind, refusal.field) {
         (RefusalKind::Conflict, Some(NAME)) => Failure::taken(),
         (RefusalKind::Invalid, Some(NAME)) => {
@@ -66,7 +66,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
 }
 
 /// Reads what is to be made.
-fn wanted(policy: &Policy, asker: &Asker, body: Option<Value>) -> Result<NewServiceAccount, Refusal> {
+fn wanted(policy: &Policy, who: &Asker, body: Option<Value>) -> Result<NewServiceAccount, Refusal> {
     let mut fields = Fields::of(body.unwrap_or_default())?;
     let name = fields.text("name")?;
     let (cluster, project) = (fields.needed("default_cluster")?, fields.needed("default_project")?);
@@ -84,7 +84,7 @@ fn wanted(policy: &Policy, asker: &Asker, body: Option<Value>) -> Result<NewServ
     }
     Name::parse(&project, "default_project")?;
     Ok(NewServiceAccount {
-        namespace: asker.namespace.to_string(),
+        namespace: who.namespace.to_string(),
         name,
         labels: labels.unwrap_or_default(),
         defaults: Some(Defaults { cluster, project, org }),
@@ -104,8 +104,8 @@ fn end(fields: &mut Fields) -> Result<Option<Timestamp>, Refusal> {
 /// `GET …/service_accounts`: all of the namespace that the caller may see, as a JSON list or, if that is asked for, line
 /// by line.
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
-    let accounts = all(&app, &asker).await.map_err(Failure::on(&app))?;
+    let who = Asker::of(&app, request.headers()).await?;
+    let accounts = all(&app, &who).await.map_err(Failure::on(&app))?;
     let views: Vec<_> = accounts.iter().map(|account| View::of(&app.service.policy, account)).collect();
     if !wants_lines(request.headers()) {
         return Ok(Json(views).into_response());
@@ -114,12 +114,12 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines.collect::<String>()).into_response())
 }
 
-async fn all(app: &App, asker: &Asker) -> Result<Vec<ServiceAccount>, Refusal> {
+async fn all(app: &App, who: &Asker) -> Result<Vec<ServiceAccount>, Refusal> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let namespace = asker.namespace.as_str();
+        let namespace = who.namespace.as_str();
         let (page, next) =
-            service_account::list(&app.service, asker.now, &asker.by, namespace, after.as_deref(), BATCH).await?;
+            service_account::list(&app.service, who.now, &who.by, namespace, after.as_deref(), BATCH).await?;
         all.extend(page);
         after = next;
         if after.is_none() {
@@ -141,8 +141,8 @@ pub(super) async fn read(
     Named(account): Named,
     request: Request,
 ) -> Result<Json<View>, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
-    let found = service_account::get(&app.service, asker.now, &asker.by, asker.namespace.as_str(), &account).await;
+    let who = Asker::of(&app, request.headers()).await?;
+    let found = service_account::get(&app.service, who.now, &who.by, who.namespace.as_str(), &account).await;
     found.map(|found| Json(View::of(&app.service.policy, &found))).map_err(failing(&app, &account))
 }
 
@@ -152,8 +152,8 @@ pub(super) async fn delete(
     Named(account): Named,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
-    service_account::delete(&app.service, asker.now, &asker.by, asker.namespace.as_str(), &account)
+    let who = Asker::of(&app, request.headers()).await?;
+    service_account::delete(&app.service, who.now, &who.by, who.namespace.as_str(), &account)
         .await
         .map_err(failing(&app, &account))?;
     Ok(StatusCode::NO_CONTENT)
@@ -165,7 +165,7 @@ pub(super) async fn rotate(
     Named(account): Named,
     request: Request,
 ) -> Result<Json<View>, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
+    let who = Asker::of(&app, request.headers()).await?;
     let rotated = async {
         let body = json(request.into_body()).await?;
         let mut fields = Fields::of(body.unwrap_or_else(|| Map::new().into()))?;
@@ -173,8 +173,8 @@ pub(super) async fn rotate(
         let expires_at = end(&mut fields)?;
         fields.end("overlap and expires_at")?;
         let overlap = Duration::from_secs(overlap.unwrap_or(USUAL_OVERLAP));
-        let namespace = asker.namespace.as_str();
-        service_account::rotate(&app.service, asker.now, &asker.by, namespace, &account, overlap, expires_at).await
+        let namespace = who.namespace.as_str();
+        service_account::rotate(&app.service, who.now, &who.by, namespace, &account, overlap, expires_at).await
     };
     let issued = rotated.await.map_err(failing(&app, &account))?;
     Ok(Json(View::with_token(&app.service.policy, &issued.account, issued.token.as_ref())))
@@ -231,9 +231,9 @@ pub(super) async fn tokens(
     Named(account): Named,
     request: Request,
 ) -> Result<Json<Vec<TokenView>>, Failure> {
-    let asker = Asker::of(&app, request.headers()).await?;
-    let namespace = asker.namespace.as_str();
-    let found = service_account::tokens(&app.service, asker.now, &asker.by, namespace, &account).await;
+    let who = Asker::of(&app, request.headers()).await?;
+    let namespace = who.namespace.as_str();
+    let found = service_account::tokens(&app.service, who.now, &who.by, namespace, &account).await;
     let (account, tokens) = found.map_err(failing(&app, &account))?;
     Ok(Json(tokens.into_iter().map(|token| TokenView::of(&account, token)).collect()))
 }

@@ -88,7 +88,7 @@ impl<'a> Uris<'a> {
         let (scheme, path) = text
             .split_once("://")
             .ok_or_else(|| self.invalid("must be a whole URI"))
-            .and_then(|(scheme, path)| self.known(scheme).map(|()| (scheme, path)))?;
+            .and_then(|(scheme, path)| known(scheme).map(|()| (scheme, path)))?;
         let mut parts = path.splitn(3, '/');
         let (cluster, first, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         let is_explicit = first == Some(self.organisation);
@@ -144,23 +144,23 @@ impl<'a> Uris<'a> {
         let Some(text) = text else { return Ok(Filter::All) };
         let scheme = text.strip_suffix("://").or_else(|| text.strip_suffix(':'));
         if let Some(scheme) = scheme {
-            return self.known(scheme).map(|()| Filter::Scheme(scheme.to_owned()));
+            return known(scheme).map(|()| Filter::Scheme(scheme.to_owned()));
         }
         let resource = self.resources(app, now, by, &[text]).await?.pop();
         Ok(resource.map_or(Filter::All, Filter::Below))
-    }
-
-    fn known(&self, scheme: &str) -> Result<(), Refusal> {
-        if THEIRS.contains(&scheme) || OURS.contains(&scheme) {
-            return Ok(());
-        }
-        Err(Refusal::invalid(URI, format!("has a scheme that is none of {}, {}", THEIRS.join(", "), OURS.join(", "))))
     }
 
     fn invalid(&self, why: &str) -> Refusal {
         let Self { organisation, cluster } = self;
         Refusal::invalid(URI, format!("{why}; e.g. job://{cluster}/{organisation}/ada/notebook"))
     }
+}
+
+fn known(scheme: &str) -> Result<(), Refusal> {
+    if THEIRS.contains(&scheme) || OURS.contains(&scheme) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(URI, format!("has a scheme that is none of {}, {}", THEIRS.join(", "), OURS.join(", "))))
 }
 
 /// Whether it is a resource of that system, and not of this service alone.
