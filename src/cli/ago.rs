@@ -14,10 +14,10 @@ pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
     }
     match now.since(then).as_secs() {
         0 => "a moment ago".to_owned(),
-        seconds @ ..60 => several(seconds, 1, "second"),
-        seconds @ ..3600 => several(seconds, 60, "minute"),
-        seconds @ ..86_400 => several(seconds, 3600, "hour"),
-        ..172_800 => "yesterday".to_owned(),
+        seconds @ 1..60 => several(seconds, 1, "second"),
+        seconds @ 60..3600 => several(seconds, 60, "minute"),
+        seconds @ 3600..86_400 => several(seconds, 3600, "hour"),
+        86_400..172_800 => "yesterday".to_owned(),
         _ => day(),
     }
 }

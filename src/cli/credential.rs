@@ -141,7 +141,7 @@ impl ServiceAccount {
                  `gatemint identity create` gets another one",
                 file.display()
             )),
-            (error, _) => error.into(),
+            (error, _) => access.with_what_to_grant(error),
         })?;
         let token = Secret::new(status.token);
         if !is_token(token.expose()) {

@@ -28,7 +28,7 @@ pub(super) enum Door {
     /// The state itself.
     Store(Box<Service>),
     /// A service that runs elsewhere, with what the login may do there.
-    Remote(Access),
+    Remote(Box<Access>),
 }
 
 impl Door {
@@ -53,7 +53,7 @@ impl Door {
     /// The store cannot be opened; nobody is signed in; the session is over.
     pub(super) async fn open(settings: &Settings, global: &Global) -> Result<Self, CliError> {
         if StateLocation::of_settings(settings)?.is_none() {
-            return Ok(Self::Remote(Access::of_login(global).await?));
+            return Ok(Self::Remote(Box::new(Access::of_login(global).await?)));
         }
         if global.url.is_some() {
             return Err(CliError::Usage(
@@ -76,7 +76,7 @@ pub(super) struct Access {
     /// Namespace and name, if it is a service account's.
     service_account: Option<(String, String)>,
     /// What stands in place of a login, and the variable that it is from.
-    passed: Option<Passed>,
+    passed: Option<Box<Passed>>,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +130,7 @@ impl Access {
         if let Some(passed) = login::passed_in_place_of_a_login()? {
             let token = passed.config.token.clone();
             let access = Self::of_service_account(&passed.config.url, token, global)?;
-            return Ok(Self { passed: Some(passed), ..access });
+            return Ok(Self { passed: Some(Box::new(passed)), ..access });
         }
         let (remote, session) = login::refresh(global).await?;
         Ok(Self {
@@ -176,6 +176,34 @@ impl Access {
         path: &[&str],
     ) -> Result<T, ClientError> {
         self.remote.ask(token, method, path, &[], None).await
+    }
+
+    /// A refusal with what an operator has to do, if it names what was not granted.
+    pub(super) fn with_what_to_grant(&self, error: impl Into<CliError>) -> CliError {
+        match error.into() {
+            CliError::Client(ClientError::Forbidden(text)) => match not_granted(&text) {
+                Some((action, uri)) => self.to_be_granted(&text, action, uri),
+                None => ClientError::Forbidden(text).into(),
+            },
+            CliError::Client(error @ ClientError::Lacking(_)) => {
+                let text = error.to_string();
+                match &error {
+                    ClientError::Lacking(lacking) if lacking.len() == 1 => {
+                        self.to_be_granted(&text, &lacking[0].action, &lacking[0].uri)
+                    }
+                    _ => error.into(),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// What an operator has to do, below what the service says.
+    pub(super) fn to_be_granted(&self, text: &str, action: &str, uri: &str) -> CliError {
+        let user = &self.username;
+        CliError::Failed(format!(
+            "{text}\nAn operator can grant it: gatemint acl grant {uri} {user} {action} --data DIR"
+        ))
     }
 
     /// The passed config, where that stands in place of a login.
@@ -227,7 +255,7 @@ impl Access {
 
     /// Our own resources are for users, and a service account would be told that it is nobody.
     fn must_be_a_users(&self) -> Result<(), ClientError> {
-        match &self.passed {
+        match self.passed.as_deref() {
             Some(Passed { variable, .. }) => Err(ClientError::Refused(format!(
                 "this is for users, and {variable} is a service account's: gatemint login"
             ))),
@@ -251,7 +279,7 @@ impl Access {
 
     /// The refusal of one's token, with what may have become of it.
     pub(super) fn nobody(&self, told: &str) -> ClientError {
-        ClientError::Unauthenticated(match &self.passed {
+        ClientError::Unauthenticated(match self.passed.as_deref() {
             Some(Passed { variable, .. }) => format!(
                 "the token in {variable} is of no use any more ({told}): it ended, was rotated or revoked, or its account is gone"
             ),
@@ -359,9 +387,26 @@ async fn every_page<T, E>(
     }
 }
 
+/// Action and resource of a refusal that names them: `… manage on job://… was not granted …`.
+fn not_granted(text: &str) -> Option<(&str, &str)> {
+    let (before, after) = text.split_once(" on ")?;
+    let (action, uri) = (before.rsplit(' ').next()?, after.split(' ').next()?);
+    let known = ["list", "read", "write", "manage"].contains(&action) && uri.contains("://");
+    known.then_some((action, uri))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_what_has_to_be_granted() {
+        let told = r#"gatetokens.kubegateway.kubevirt.io "x" is forbidden: manage on job://default/ada/train was not granted to you"#;
+        assert_eq!(not_granted(told), Some(("manage", "job://default/ada/train")));
+        for other in ["", "writing gate tokens of this namespace was not granted to you", "based on x", "read on you"] {
+            assert_eq!(not_granted(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_list_may_have_empty_pages_and_must_have_an_end() {

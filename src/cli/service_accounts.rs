@@ -185,7 +185,9 @@ impl ServiceAccounts {
                     return output::json(&all.iter().map(|got| &got.object).collect::<Vec<_>>());
                 }
                 if quiet {
-                    all.iter().for_each(|got| output::line(&output::harmless(&got.view.id)));
+                    for got in &all {
+                        output::line(&output::harmless(&got.view.id));
+                    }
                     return Ok(());
                 }
                 let rows = all.iter().map(|Got { view, .. }| {
@@ -218,7 +220,9 @@ impl ServiceAccounts {
                     return output::json(&all);
                 }
                 if quiet {
-                    all.iter().for_each(|token| output::line(&output::harmless(&token.id)));
+                    for token in &all {
+                        output::line(&output::harmless(&token.id));
+                    }
                     return Ok(());
                 }
                 let rows = all.into_iter().map(|token| {

@@ -238,8 +238,8 @@ def calls(serve, home, gateway, echo):
     equal(client.requests, 1, "one token for all these calls")
 
     # The long-lived token is for the TokenRequest API alone, and a token for somebody else is none for this gateway.
-    called(401, token=token.read_text())
-    called(401, token=client.request(audience="somebody.else").json()["status"]["token"])
+    called(403, token=token.read_text())
+    called(403, token=client.request(audience="somebody.else").json()["status"]["token"])
     for seconds, status in ((599, 422), (600, 201), (0, 422), (-1, 422), (2**32 + 1, 422)):
         answer = client.request(seconds=seconds)
         equal(answer.status_code, status, f"a token for {seconds} s ({answer.text})")

@@ -47,7 +47,7 @@ pub(super) async fn run(
     let namespace = namespace.map(|namespace| given(&namespace, "--namespace")).transpose()?;
     let door = Door::open(settings, global).await?;
     let access = match &door {
-        Door::Remote(access) => Some(access),
+        Door::Remote(access) => Some(&**access),
         Door::Store(_) => None,
     };
     let Chosen { namespace: of, name } = account.chosen(access, global).await?;

@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{Account, Chosen, log::Log, steps::Steps, token_file::TokenFile};
 use crate::{
-    cli::{CliError, Global, door::Access, output},
+    cli::{CliError, Global, ask, door::Access, output},
     client::{ClientError, ServiceAccountToken},
     domain::Secret,
     settings::Settings,
@@ -63,10 +63,20 @@ pub(super) async fn run(account: Account, global: &Global, settings: &Settings) 
         ));
     }
     let access = Access::of_login(global).await?;
+    // What is asked for is asked for below the title; where nobody is asked, a missing answer comes before it.
+    let asks = ask::somebody(global);
+    let title = || output::aside(&format!("{TITLE}\n"));
+    if asks {
+        title();
+    }
     let chosen = account.chosen(Some(&access), global).await?;
+    if !asks {
+        title();
+    }
     let mut log = Log::open(Path::new(LOG))?;
     let made = Creator { access: &access, chosen: &chosen, log: &mut log }.run().await;
     let (file, is_new) = made.map_err(|error| {
+        let error = access.with_what_to_grant(error);
         log.error(&error.to_string());
         CliError::Failed(format!("{error}\nWhat was done is in {LOG}; it is safe to run this again."))
     })?;
@@ -95,7 +105,7 @@ impl Creator<'_> {
         let path = format!("{namespace}-{name}.token");
         let file = TokenFile::prepare(Path::new(&path))?;
         self.log.info(&format!("{TITLE}: {namespace}/{name}, by {}", self.access.username));
-        let mut steps = Steps::begin(TITLE, STEPS);
+        let mut steps = Steps::begin(STEPS);
 
         self.say(&mut steps, "Creating ServiceAccount...");
         self.create_account().await?;
@@ -148,8 +158,8 @@ impl Creator<'_> {
 
     async fn authorize(&mut self) -> Result<(), CliError> {
         let Chosen { namespace, name } = self.chosen;
-        let role = format!("{name}-create-token");
-        let metadata = json!({ "name": role, "namespace": namespace });
+        let role_name = format!("{name}-create-token");
+        let metadata = json!({ "name": role_name, "namespace": namespace });
         let rule = json!({
             "apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": [name], "verbs": ["create"],
         });
@@ -160,7 +170,7 @@ impl Creator<'_> {
         let body = json!({
             "apiVersion": version, "kind": "RoleBinding", "metadata": metadata,
             "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
-            "roleRef": { "apiGroup": RBAC, "kind": "Role", "name": role },
+            "roleRef": { "apiGroup": RBAC, "kind": "Role", "name": role_name },
         });
         let made: Result<Value, _> =
             self.access.ask_at(Method::POST, &self.rbac("rolebindings"), &[], Some(body)).await;

@@ -13,9 +13,8 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Says what it is about.
-    pub(super) fn begin(title: &str, all: usize) -> Self {
-        output::aside(&format!("{title}\n"));
+    /// None is done yet.
+    pub(super) fn begin(all: usize) -> Self {
         let mut steps = Self { done: 0, all, is_drawn: false };
         steps.draw();
         steps

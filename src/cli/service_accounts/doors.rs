@@ -12,7 +12,6 @@ use crate::{
         CliError,
         door::{Access, Door, all_pages},
     },
-    client::ClientError,
     clock::Timestamp,
     domain::{
         Service,
@@ -125,7 +124,7 @@ impl Door {
                 service_account::delete(service, service.now(), &by, namespace, account).await?;
                 Ok(())
             }
-            Self::Remote(access) => Ok(access.service_accounts(Method::DELETE, &[account], None).await?),
+            Self::Remote(access) => access.service_accounts(Method::DELETE, &[account], None).await,
         }
     }
 
@@ -165,7 +164,7 @@ impl Door {
                 let shown = service_account_token_objects(&account, tokens);
                 serde_json::from_value(shown).map_err(|error| CliError::Failed(error.to_string()))
             }
-            Self::Remote(access) => Ok(access.service_accounts(Method::GET, &[account, "tokens"], None).await?),
+            Self::Remote(access) => access.service_accounts(Method::GET, &[account, "tokens"], None).await,
         }
     }
 }
@@ -181,7 +180,8 @@ impl Access {
         method: Method,
         path: &[&str],
         body: Option<Value>,
-    ) -> Result<T, ClientError> {
-        self.ask_at(method, &[&["api", "v1", "service_accounts"], path].concat(), &[], body).await
+    ) -> Result<T, CliError> {
+        let path = [&["api", "v1", "service_accounts"], path].concat();
+        self.ask_at(method, &path, &[], body).await.map_err(|error| self.with_what_to_grant(error))
     }
 }
