@@ -25,7 +25,7 @@ const CLUSTER: &str = "{cluster}";
 const HOST_FORM: &str = "must be a DNS name in lower case without a port, at most 253 characters, in which placeholders \
                          stand in place of a part of a label, each once, and with something between two of them, e.g. \
                          {name}--{owner}.jobs.{cluster}.example.org";
-const RESOURCE_FORM: &str = "must be scheme://cluster/namespace[/segment…], at most 512 bytes and 1024 when it is filled \
+const RESOURCE_FORM: &str = "must be scheme://cluster/namespace[/segment…], at most 512 bytes and 768 when it is filled \
                              in, without empty segments, '.', '..', '?', '#' and '%'; placeholders may stand anywhere \
                              after the cluster, e.g. job://{cluster}/{owner}/{name}";
 
@@ -303,7 +303,7 @@ fn is_resource(text: &str) -> bool {
         && longest <= MAX_RESOURCE
         && scheme.is_some_and(is_scheme)
         && cluster_of(text).is_some_and(is_name)
-        && Resource::parse(&filled, "resource").is_ok()
+        && Resource::parse(&filled, "resource").is_ok_and(|resource| resource.namespace().is_some())
 }
 
 impl TryFrom<String> for HostTemplate {

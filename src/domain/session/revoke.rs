@@ -193,7 +193,7 @@ impl Stage {
     /// Whether a text can be a place in it.
     fn has(self, place: &str) -> bool {
         match self {
-            Self::Sessions => SessionId::parse(place).is_some(),
+            Self::Sessions => true,
             Self::LongLived | Self::GateTokens => Name::parse(place, "cursor").is_ok(),
             Self::ShortLived => place
                 .split_once('/')

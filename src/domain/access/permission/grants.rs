@@ -1,0 +1,275 @@
+//! Granting and revoking.
+
+use super::{
+    super::{Principal, Resource, Subject, principal::Holder, resource::of_another_cluster},
+    Action, Permission,
+    holdings::rows_within,
+    question::require,
+    row::{Held, Listed},
+};
+use crate::{
+    clock::Timestamp,
+    domain::{ROUNDS, Refusal, Service, account::NamespaceOwner, ids::Uid},
+    store::{CommitError, Key, Record, Row, When, Write, decode},
+};
+
+/// The most permissions that are granted, revoked or asked about at once.
+pub const MOST_AT_ONCE: usize = 12;
+
+fn check(resources: &[&Resource]) -> Result<(), Refusal> {
+    if resources.is_empty() || resources.len() > MOST_AT_ONCE {
+        return Err(Refusal::malformed(format!("between 1 and {MOST_AT_ONCE} resources must be given")));
+    }
+    for (n, resource) in resources.iter().enumerate() {
+        if resources[..n].contains(resource) {
+            return Err(Refusal::invalid("uri", "names a resource twice"));
+        }
+    }
+    Ok(())
+}
+
+/// What is granted must be here. What is revoked need not: it may have been granted when the cluster had another name.
+fn check_here<'a>(service: &Service, mut resources: impl Iterator<Item = &'a Resource>) -> Result<(), Refusal> {
+    if resources.any(|resource| !resource.is_in(&service.policy.cluster)) {
+        return Err(of_another_cluster(&service.policy.cluster, "uri"));
+    }
+    Ok(())
+}
+
+/// A principal, and rows that it may have, read together.
+struct Rows {
+    holder: Holder,
+    /// Of each resource: who owns its namespace, and the row as it is.
+    held: Vec<(Option<Uid>, Option<Row<Held>>)>,
+}
+
+/// Two round trips: who that is, then the rows.
+async fn rows_of(service: &Service, now: Timestamp, of: &Principal, resources: &[&Resource]) -> Result<Rows, Refusal> {
+    let mut keys = of.keys();
+    keys.extend(resources.iter().map(|resource| NamespaceOwner::key_of(resource.namespace().unwrap_or_default())));
+    let mut rows = service.store.get(now, &keys).await?.into_iter();
+    let holder = of.resolve(&mut rows)?.ok_or_else(|| of.absent())?;
+    let keys: Vec<Key> = resources.iter().map(|resource| Held::key_of(&holder, resource.as_str())).collect();
+    let held = service.store.get(now, &keys).await?;
+    let held = rows.zip(held).map(|(owner, held)| {
+        let owner = decode::<NamespaceOwner>(owner)?.map(|row| row.record.uid);
+        Ok((owner, decode::<Held>(held)?))
+    });
+    Ok(Rows { held: held.collect::<Result<_, Refusal>>()?, holder })
+}
+
+/// Gives a principal permissions, all or none; `by` needs `manage` on each resource. What somebody has already is never
+/// lowered, except that a `deny` takes the place of whatever there is, and gives way to whatever is granted after it. The
+/// answer is what holds now, in the order asked.
+///
+/// # Errors
+/// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Malformed`: none or more than
+/// [`MOST_AT_ONCE`]; `Invalid` for `uri`: one is in another cluster, or given twice; `Unavailable`.
+pub async fn grant(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    to: &Principal,
+    wanted: &[(Resource, Action)],
+) -> Result<Vec<Permission>, Refusal> {
+    let resources: Vec<&Resource> = wanted.iter().map(|(resource, _)| resource).collect();
+    check(&resources)?;
+    check_here(service, resources.iter().copied())?;
+    require_manage(service, now, by, &resources).await?;
+    put(service, now, by, to, wanted).await
+}
+
+pub(super) async fn require_manage(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    resources: &[&Resource],
+) -> Result<(), Refusal> {
+    let needed: Vec<_> = resources.iter().map(|resource| ((*resource).clone(), Action::Manage)).collect();
+    require(service, now, by, &needed).await
+}
+
+async fn put(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    to: &Principal,
+    wanted: &[(Resource, Action)],
+) -> Result<Vec<Permission>, Refusal> {
+    let resources: Vec<&Resource> = wanted.iter().map(|(resource, _)| resource).collect();
+    let Rows { holder, mut held } = rows_of(service, now, to, &resources).await?;
+    for _ in 0..ROUNDS {
+        let mut writes = Vec::new();
+        // Which of the wanted a write is about: every other write is the entry that lists it.
+        let mut about = Vec::new();
+        let mut outcome = Vec::with_capacity(wanted.len());
+        for (n, ((resource, wanted), (owner, row))) in wanted.iter().zip(&held).enumerate() {
+            let has = row.as_ref().filter(|row| row.record.stands(&holder, *owner)).map(|row| row.record.action);
+            let stays = has.filter(|has| *wanted != Action::Deny && *has != Action::Deny && has >= wanted);
+            outcome.push(Permission {
+                principal: to.clone(),
+                resource: resource.clone(),
+                action: stays.unwrap_or(*wanted),
+            });
+            if stays.is_none() {
+                let when = row.as_ref().map_or(When::Absent, |row| When::VersionIs(row.version));
+                writes.push(Held::new(&holder, resource, *wanted, *owner).put(when));
+                writes.push(Listed::new(to, &holder, resource).put(When::Always));
+                about.push(n);
+            }
+        }
+        if writes.is_empty() {
+            return Ok(outcome);
+        }
+        match service.commit(now, writes).await {
+            Ok(_) => {
+                for n in about {
+                    audit("permission_granted", by, &outcome[n]);
+                }
+                return Ok(outcome);
+            }
+            Err(CommitError::Conflict { at, current }) => {
+                let n =
+                    about.get(at / 2).ok_or_else(|| Refusal::unavailable("a conflict of an unconditional write"))?;
+                held[*n].1 = decode(current)?;
+            }
+            Err(unavailable) => return Err(unavailable.into()),
+        }
+    }
+    Err(Refusal::unavailable("a permission kept changing"))
+}
+
+fn audit(event: &'static str, by: &Subject, permission: &Permission) {
+    tracing::info!(
+        target: "gatemint::audit", event, actor = by.name(), principal = %permission.principal,
+        permission.resource = %permission.resource, permission.action = permission.action.as_str(),
+    );
+}
+
+/// Takes permissions of a principal away, grants and denials alike; `by` needs `manage` on each resource. What it holds
+/// above or below them stays.
+///
+/// # Errors
+/// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Conflict`: it holds none of them; `Malformed`,
+/// `Invalid` as [`grant`]; `Unavailable`.
+pub async fn revoke(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    of: &Principal,
+    resources: &[Resource],
+) -> Result<(), Refusal> {
+    let resources: Vec<&Resource> = resources.iter().collect();
+    check(&resources)?;
+    require_manage(service, now, by, &resources).await?;
+    let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
+    let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
+    let rows: Vec<Held> = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
+    take_away(service, now, by, of, &holder, &rows).await?;
+    if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
+}
+
+/// A row and the entry that lists it go in one commit: of what is granted at the same moment both are there, or neither.
+/// Whatever the row has become meanwhile, nothing is left of it.
+async fn take_away(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    of: &Principal,
+    holder: &Holder,
+    rows: &[Held],
+) -> Result<(), Refusal> {
+    for some in rows.chunks(MOST_AT_ONCE) {
+        let mut writes = Vec::with_capacity(2 * some.len());
+        for held in some {
+            // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
+            writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
+            writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
+        }
+        service.commit(now, writes).await?;
+        for held in some {
+            let (principal, resource) = (of.clone(), held.resource.clone());
+            audit("permission_revoked", by, &Permission { principal, resource, action: held.action });
+        }
+    }
+    Ok(())
+}
+
+/// Makes these a principal's permissions, and takes away what else it was granted itself. For admins. Not one commit:
+/// what is new is granted first.
+///
+/// # Errors
+/// `Forbidden`; `Absent`; `Invalid` for `uri` as [`grant`]; `Malformed`: more than 1,000; `Unavailable`: some may be done.
+pub async fn replace(
+    service: &Service,
+    now: Timestamp,
+    by: &Subject,
+    of: &Principal,
+    all: &[(Resource, Action)],
+) -> Result<(), Refusal> {
+    const MOST: usize = 1000;
+    if !by.is_admin() {
+        return Err(Refusal::forbidden("only admins may replace all permissions of somebody"));
+    }
+    if all.len() > MOST {
+        return Err(Refusal::malformed(format!("at most {MOST} permissions can be given at once")));
+    }
+    let mut resources: Vec<&Resource> = all.iter().map(|(resource, _)| resource).collect();
+    resources.sort_unstable();
+    if resources.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::invalid("uri", "names a resource twice"));
+    }
+    check_here(service, resources.iter().copied())?;
+    let holder = of.find(service, now).await?;
+    let before = rows_within(service, now, &Held::partition(&holder), None, |held: &Held| &held.resource).await?;
+    for some in all.chunks(MOST_AT_ONCE) {
+        put(service, now, by, of, some).await?;
+    }
+    let mut gone = Vec::new();
+    for held in before {
+        let kept = all.iter().find(|(resource, _)| *resource == held.resource);
+        match kept {
+            // What was more than is wanted now has to go before the lesser is granted.
+            Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
+                take_away(service, now, by, of, &holder, std::slice::from_ref(&held)).await?;
+                put(service, now, by, of, &[(held.resource, *wanted)]).await?;
+            }
+            Some(_) => {}
+            None => gone.push(held),
+        }
+    }
+    take_away(service, now, by, of, &holder, &gone).await
+}
+
+/// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
+/// its uid never comes back, and it would only lie there.
+pub(in crate::domain) async fn sweep(
+    service: &Service,
+    now: Timestamp,
+    of: &Principal,
+    uid: Uid,
+) -> Result<(), Refusal> {
+    const MOST: usize = 100;
+    let holder = Holder::One(uid);
+    let page = service.store.list(now, &Held::partition(&holder), None, MOST).await?;
+    let keys: Vec<Key> = page.items.iter().map(|item| item.key.clone()).collect();
+    let mut entries = Vec::with_capacity(keys.len());
+    for item in page.items {
+        entries.extend(decode::<Held>(Some(item))?.map(|row| Listed::new(of, &holder, &row.record.resource).key()));
+    }
+    let listed = if entries.is_empty() { Vec::new() } else { service.store.get(now, &entries).await? };
+    for entry in listed {
+        let Some(Row { record, version, .. }) = decode::<Listed>(entry)? else { continue };
+        // One that is made again under the name may have been granted the same by now: its entry stays.
+        if record.uid == Some(uid) {
+            match service.commit(now, vec![Write::Delete { key: record.key(), when: When::VersionIs(version) }]).await {
+                Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                Err(unavailable) => return Err(unavailable.into()),
+            }
+        }
+    }
+    for key in keys {
+        service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
+    }
+    Ok(())
+}
