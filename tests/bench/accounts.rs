@@ -40,12 +40,9 @@ pub(crate) fn decisions() -> Vec<Row> {
         .map(|count| {
             let many = Local::on(sqlite(&directory, &format!("{count}.db")), Algorithm::ES256);
             let (last, ada_of_many) = (many.permissions(count), many.ada());
-            let passes = passes(
-                60,
-                Duration::from_millis(20),
-                &mut || batch(|| one.decide(&ada, &only)),
-                &mut || batch(|| many.decide(&ada_of_many, &last)),
-            );
+            let passes = passes(60, Duration::from_millis(20), &mut || batch(|| one.decide(&ada, &only)), &mut || {
+                batch(|| many.decide(&ada_of_many, &last))
+            });
             let count = if count == 100 { "100" } else { "10,000" };
             let what = format!("a decision with {count} permissions on the principal; beside one with 1; SQLite");
             ratio(what, &passes, Some(APART))
@@ -73,7 +70,11 @@ pub(crate) fn token_request() -> Row {
         },
         &mut || local.request_token(&long_lived).0,
     );
-    ratio("TokenRequest as a whole, ES256, SQLite; beside the bare signature and a bare commit".to_owned(), &passes, None)
+    ratio(
+        "TokenRequest as a whole, ES256, SQLite; beside the bare signature and a bare commit".to_owned(),
+        &passes,
+        None,
+    )
 }
 
 /// `/auth/verify` with an account's token and with a service account's, beside a gate token; each shown again and again.
@@ -85,12 +86,8 @@ pub(crate) fn at_the_door() -> Vec<Row> {
     [("an access token", &access), ("a long-lived service account token", &service_account)]
         .into_iter()
         .map(|(which, token)| {
-            let passes = passes(
-                40,
-                Duration::from_millis(20),
-                &mut || local.verify(gate),
-                &mut || local.verify_account(token),
-            );
+            let passes =
+                passes(40, Duration::from_millis(20), &mut || local.verify(gate), &mut || local.verify_account(token));
             ratio(format!("/auth/verify with {which}, ES256; beside a gate token"), &passes, None)
         })
         .collect()

@@ -119,7 +119,9 @@ async fn somebody_elses_service_account_is_not_there() {
     let shown = ask(&test, Method::GET, &format!("{APOLO}/ci"), &ada, None).await;
     let id = shown.json["id"].as_str().unwrap().to_owned();
     let mut asked = 0;
-    for name in ["ci", id.as_str(), "none", "service-account-00000000-0000-4000-8000-000000000000", "ada:ci", "..%2fada%2fci"] {
+    for name in
+        ["ci", id.as_str(), "none", "service-account-00000000-0000-4000-8000-000000000000", "ada:ci", "..%2fada%2fci"]
+    {
         for (method, path) in [
             (Method::GET, format!("{APOLO}/{name}")),
             (Method::DELETE, format!("{APOLO}/{name}")),
@@ -134,11 +136,9 @@ async fn somebody_elses_service_account_is_not_there() {
         }
     }
     // Where the path says whose it is: what is there and what is not are told apart by nobody who may not see it.
-    for (method, end, body) in [
-        (Method::GET, "", None),
-        (Method::DELETE, "", None),
-        (Method::POST, "/token", Some(json!({}))),
-    ] {
+    for (method, end, body) in
+        [(Method::GET, "", None), (Method::DELETE, "", None), (Method::POST, "/token", Some(json!({})))]
+    {
         let mut told = Vec::new();
         for name in ["ci", "none"] {
             let answer = ask(&test, method.clone(), &format!("{KUBERNETES}/{name}{end}"), &eve, body.clone()).await;
@@ -148,7 +148,12 @@ async fn somebody_elses_service_account_is_not_there() {
         }
         assert_eq!(told[0], told[1], "{method} {end}");
     }
-    for path in [KUBERNETES, "/api/v1/namespaces/ada/secrets/ci-token", &format!("{RBAC}/roles"), &format!("{RBAC}/rolebindings")] {
+    for path in [
+        KUBERNETES,
+        "/api/v1/namespaces/ada/secrets/ci-token",
+        &format!("{RBAC}/roles"),
+        &format!("{RBAC}/rolebindings"),
+    ] {
         let answer = ask(&test, Method::GET, path, &eve, None).await;
         assert!([403, 404].contains(&answer.status.as_u16()), "{path}: {}", answer.text);
         asked += 1;
@@ -369,7 +374,9 @@ async fn a_token_request_is_for_ten_minutes_to_a_day_and_for_nobody_else() {
         assert!([400, 422].contains(&refused.status.as_u16()), "{spec}: {}", refused.text);
         asked += 1;
     }
-    for (seconds, life, warned) in [(600, 600, false), (86_400, 86_400, false), (86_401, 86_400, true), (1 << 32, 86_400, true)] {
+    for (seconds, life, warned) in
+        [(600, 600, false), (86_400, 86_400, false), (86_401, 86_400, true), (1 << 32, 86_400, true)]
+    {
         let granted = request(json!({"expirationSeconds": seconds_of(seconds), "audiences": ["shop"]})).await;
         assert_eq!(granted.status, StatusCode::CREATED, "{}", granted.text);
         test.keep(granted.json["status"]["token"].as_str().unwrap());

@@ -319,7 +319,11 @@ fn run(cases: u32, strategy: &impl Strategy<Value = Attempt>) -> BTreeMap<u16, u
         let test = TestService::new().await.user("ada", &[]).await.user("root", &["admin"]).await;
         test.client("shop", NewClient::default()).await;
         for namespace in ["ada", "root"] {
-            let ci = NewServiceAccount { namespace: namespace.into(), name: Some("ci".into()), ..NewServiceAccount::default() };
+            let ci = NewServiceAccount {
+                namespace: namespace.into(),
+                name: Some("ci".into()),
+                ..NewServiceAccount::default()
+            };
             service_account::create(&test.service, test.service.now(), &Subject::operator(), ci).await.unwrap();
         }
         let bearers = vec![test.sign_in("root").await.access, test.sign_in("ada").await.access];

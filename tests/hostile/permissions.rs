@@ -5,12 +5,11 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use gatemint::domain::{
-    RefusalKind,
+    RefusalKind, Secret,
     access::{
         Action, Principal, Resource, Subject, permission,
         site::{self, NewSite},
     },
-    Secret,
     account::manage::{self as accounts, NewAccount},
 };
 use serde_json::json;
@@ -122,7 +121,12 @@ async fn nobody_gives_herself_a_role_and_no_role_is_a_list_or_somebody_else() {
     let patch = |roles: serde_json::Value| Some(json!({"roles": roles}));
     for role in roles {
         let answer = test.v1(Method::PATCH, "/v1/users/ada", &root.access, patch(json!([role]))).await;
-        assert_eq!((answer.status.as_u16(), &answer.json["field"]), (422, &json!("roles")), "{role:?}: {}", answer.text);
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["field"]),
+            (422, &json!("roles")),
+            "{role:?}: {}",
+            answer.text
+        );
         assert!(Principal::parse(role, "principal").is_err(), "{role:?} is no principal either");
     }
     // Her own row is not hers to change, by whatever path.
@@ -173,7 +177,9 @@ async fn what_is_taken_away_above_leaves_what_was_granted_below_and_the_other_wa
     let mut decisions = 0;
     for parent in 0..all.len() {
         for child in parent + 1..all.len() {
-            for (above, below) in [(Action::Manage, Action::Read), (Action::Read, Action::Write), (Action::Deny, Action::Read)] {
+            for (above, below) in
+                [(Action::Manage, Action::Read), (Action::Read, Action::Write), (Action::Deny, Action::Read)]
+            {
                 grant(&test, "eve", all[parent], above).await;
                 grant(&test, "eve", all[child], below).await;
                 let most = if above == Action::Deny { Action::Deny } else { above.max(below) };
@@ -209,11 +215,16 @@ async fn ten_thousand_permissions_are_listed_judged_and_gone_with_their_principa
     };
     give(0, MANY).await;
     let held = permission::held(service, now, &operator, &eve, None, true).await.unwrap();
-    assert!(held.iter().map(|held| &held.resource).eq((0..MANY).map(job).collect::<Vec<_>>().iter()), "each once, sorted");
+    assert!(
+        held.iter().map(|held| &held.resource).eq((0..MANY).map(job).collect::<Vec<_>>().iter()),
+        "each once, sorted"
+    );
     let ada = principal("ada");
     let shared = permission::shared(service, now, &operator, &ada, None).await.unwrap();
     assert_eq!(shared.len(), MANY, "as their namespace's owner sees them");
-    for (below, count) in [("job://default/ada/batch", MANY), ("job://default/ada/batch/00007", 1), ("job://default/ada/bat", 0)] {
+    for (below, count) in
+        [("job://default/ada/batch", MANY), ("job://default/ada/batch/00007", 1), ("job://default/ada/bat", 0)]
+    {
         let below = resource(below);
         assert_eq!(permission::held(service, now, &operator, &eve, Some(&below), false).await.unwrap().len(), count);
         assert_eq!(permission::shared(service, now, &operator, &ada, Some(&below)).await.unwrap().len(), count);
@@ -248,7 +259,10 @@ async fn ten_thousand_permissions_are_listed_judged_and_gone_with_their_principa
     user_again(&test, "eve").await;
     assert_eq!(granted(&test, "eve").await, [""; 0]);
     assert!(!may(&test, "eve", "job://default/ada/batch/00007", Action::List).await);
-    println!("counted: {} permissions on one principal, 5 decisions of one round trip, 4 lists refused as too long", 2 * MANY + 1);
+    println!(
+        "counted: {} permissions on one principal, 5 decisions of one round trip, 4 lists refused as too long",
+        2 * MANY + 1
+    );
 }
 
 #[tokio::test]
@@ -390,5 +404,9 @@ async fn nobody_gives_what_she_does_not_manage() {
     let asked = [(resource("job://default/ada/web"), Action::Read)];
     let refusal = permission::missing(service, now, &bob, &eve, &asked).await.unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::Forbidden, "a check is of oneself, or of what one manages");
-    println!("counted: {} attempts to give, take or see what was not managed, {} resources managed", tried + 1, his.len());
+    println!(
+        "counted: {} attempts to give, take or see what was not managed, {} resources managed",
+        tried + 1,
+        his.len()
+    );
 }

@@ -99,7 +99,10 @@ async fn a_service_account_that_is_made_again_has_neither_the_tokens_nor_the_gra
         assert_eq!(at_the_door(&test, old).await, 401);
         assert_eq!(reviewed(&test, brief, "shop").await, None);
     }
-    println!("counted: {rounds} service accounts made again under the name, 0 of {} tokens and 0 grants outlived them", 2 * rounds);
+    println!(
+        "counted: {rounds} service accounts made again under the name, 0 of {} tokens and 0 grants outlived them",
+        2 * rounds
+    );
 }
 
 #[tokio::test]
@@ -205,9 +208,19 @@ async fn a_long_lived_token_with_anything_changed_is_worth_nothing_even_if_we_si
         }
         claims.to_string()
     };
-    let mut changes: Vec<Value> = others.as_object().unwrap().iter().map(|(name, value)| json!({name: value})).collect();
+    let mut changes: Vec<Value> =
+        others.as_object().unwrap().iter().map(|(name, value)| json!({name: value})).collect();
     for name in claims.as_object().unwrap().keys() {
-        for value in [json!(null), json!(""), json!("x"), json!(1), json!([]), json!({}), json!("../../x"), json!("a".repeat(3000))] {
+        for value in [
+            json!(null),
+            json!(""),
+            json!("x"),
+            json!(1),
+            json!([]),
+            json!({}),
+            json!("../../x"),
+            json!("a".repeat(3000)),
+        ] {
             changes.push(json!({name: value}));
         }
     }

@@ -68,13 +68,34 @@ pub(super) const RESOURCES: [&str; 22] = [
 /// What happens next.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Grant { by: &'static str, to: &'static str, wanted: Vec<(&'static str, Rank)> },
-    Revoke { by: &'static str, of: &'static str, resources: Vec<&'static str> },
+    Grant {
+        by: &'static str,
+        to: &'static str,
+        wanted: Vec<(&'static str, Rank)>,
+    },
+    Revoke {
+        by: &'static str,
+        of: &'static str,
+        resources: Vec<&'static str>,
+    },
     /// Of what was granted: how far down the list, of ten thousand.
-    RevokeSome { by: &'static str, at: usize },
-    Replace { by: &'static str, of: &'static str, all: Vec<(&'static str, Rank)> },
-    Roles { of: &'static str, roles: Vec<&'static str> },
-    Enable { who: &'static str, enabled: bool },
+    RevokeSome {
+        by: &'static str,
+        at: usize,
+    },
+    Replace {
+        by: &'static str,
+        of: &'static str,
+        all: Vec<(&'static str, Rank)>,
+    },
+    Roles {
+        of: &'static str,
+        roles: Vec<&'static str>,
+    },
+    Enable {
+        who: &'static str,
+        enabled: bool,
+    },
     MakeAccount((&'static str, &'static str)),
     DeleteAccount(&'static str),
     MakeServiceAccount(&'static str),
@@ -82,7 +103,11 @@ pub(super) enum Step {
     /// She is deleted, and made again at once.
     MakeAgain(&'static str),
     /// A proxy asks about a request to a site.
-    Verify { who: &'static str, at: &'static str, write: bool },
+    Verify {
+        who: &'static str,
+        at: &'static str,
+        write: bool,
+    },
     /// Another process takes over.
     Restart,
 }
@@ -219,10 +244,8 @@ fn pairs(all: &[(&str, Rank)]) -> Vec<(Resource, Action)> {
 
 /// As the reference lists them.
 pub(super) fn listed(all: Vec<Permission>) -> Vec<(String, String, Rank)> {
-    let mut listed: Vec<_> = all
-        .into_iter()
-        .map(|one| (one.principal.to_string(), one.resource.to_string(), rank(one.action)))
-        .collect();
+    let mut listed: Vec<_> =
+        all.into_iter().map(|one| (one.principal.to_string(), one.resource.to_string(), rank(one.action))).collect();
     listed.sort();
     listed
 }
@@ -407,7 +430,8 @@ impl History {
                 assert!(why.contains(&no(&refusal)), "{by} gives {to} {wanted:?}: {refusal}, not {why:?}");
                 if refusal.kind == RefusalKind::Forbidden {
                     // What is missing is told: `manage` on what she has it not on.
-                    let missing: Vec<_> = refusal.missing.iter().map(|(on, action)| (on.as_str(), rank(*action))).collect();
+                    let missing: Vec<_> =
+                        refusal.missing.iter().map(|(on, action)| (on.as_str(), rank(*action))).collect();
                     let lacking: Vec<_> = wanted
                         .iter()
                         .filter(|(resource, _)| !self.world.may(by, resource, MANAGE))
@@ -583,4 +607,3 @@ impl History {
         RESOURCES.into_iter().filter(|on| about.iter().any(|upper| super::model::is_above(upper, on))).collect()
     }
 }
-

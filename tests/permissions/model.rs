@@ -192,7 +192,9 @@ impl World {
     /// namespace, if it had one.
     fn counts(&self, line: &Line) -> bool {
         let same_owner = match line.owner {
-            Some(owner) => namespace_of(&line.resource).and_then(|namespace| self.birth_of_owner(namespace)) == Some(owner),
+            Some(owner) => {
+                namespace_of(&line.resource).and_then(|namespace| self.birth_of_owner(namespace)) == Some(owner)
+            }
             None => true,
         };
         self.exists(&line.principal) && self.who(&line.principal) == line.who && same_owner
@@ -239,7 +241,8 @@ impl World {
             return true;
         }
         let scheme = resource.split(':').next().unwrap();
-        let own = self.account(principal).is_some_and(|account| Some(account.namespace.as_str()) == namespace_of(resource));
+        let own =
+            self.account(principal).is_some_and(|account| Some(account.namespace.as_str()) == namespace_of(resource));
         if own && OWNED.contains(&scheme) {
             return true;
         }

@@ -147,3 +147,31 @@ async fn of_sixteen_grants_at_once_the_most_is_what_holds() {
     }
     println!("counted: {done} grants at once on 10 resources, none lowered another; {again} told to try again");
 }
+
+#[tokio::test]
+async fn who_may_read_a_role_is_its_member() {
+    let test = TestService::new().await.user("ada", &[]).await.user("eve", &["other/role"]).await;
+    let (now, web) = (test.service.now(), "job://default/ada/web");
+    let by = Subject::of_account(&account(&test, "ada").await, true);
+    let give = async |uri: &str, to: &str, action: Action| {
+        permission::grant(&test.service, now, &by, &user(to), &[(resource(uri), action)]).await.map(|has| has[0].action)
+    };
+    give(web, "ada/readers", Action::Read).await.unwrap();
+    assert!(!may(&test, "eve", web, Action::Read).await);
+    give("role://default/ada/readers", "eve", Action::Read).await.unwrap();
+    let roles = async || account(&test, "eve").await.roles.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(roles().await, ["other/role", "ada/readers"]);
+    assert!(may(&test, "eve", web, Action::Read).await && !may(&test, "eve", web, Action::Write).await);
+    // She gives nobody the roles of others, and nobody gives his to her.
+    let others = give("role://default/other/role", "ada", Action::Read).await.unwrap_err();
+    assert_eq!(others.kind, RefusalKind::Forbidden);
+    let eve = Subject::of_account(&account(&test, "eve").await, true);
+    let own = [(resource("role://default/ada/readers"), Action::Manage)];
+    let own = permission::grant(&test.service, now, &eve, &user("eve"), &own).await.unwrap_err();
+    assert_eq!((own.kind, own.missing.len()), (RefusalKind::Forbidden, 1));
+
+    permission::revoke(&test.service, now, &by, &user("eve"), &[resource("role://default/ada/readers")]).await.unwrap();
+    assert_eq!(roles().await, ["other/role"]);
+    assert!(!may(&test, "eve", web, Action::Read).await);
+    println!("counted: 1 role given and taken");
+}

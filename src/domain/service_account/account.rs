@@ -69,7 +69,7 @@ pub struct Defaults {
 pub struct LongLived {
     /// The token's `jti`.
     pub id: Jti,
-    /// SHA-256 of the token, in hexadecimal.
+    /// SHA-256 of the token, in base64url.
     pub sha256: String,
     /// When it was issued.
     pub issued_at: Timestamp,

@@ -77,13 +77,8 @@ pub async fn create(
 ) -> Result<Issued, Refusal> {
     let namespace = Name::parse(&new.namespace, "metadata.namespace")?;
     permission::require(service, now, by, &[(all_of(service, &namespace), Action::Manage)]).await?;
-    let name = match &new.name {
-        Some(name) => Name::parse(name, "metadata.name")?,
-        None => {
-            let drawn = u64::from_be_bytes(service.entropy.bytes());
-            Name::parse(&format!("{drawn:016x}"), "metadata.name")?
-        }
-    };
+    let drawn = || format!("{:016x}", u64::from_be_bytes(service.entropy.bytes()));
+    let name = Name::parse(&new.name.clone().unwrap_or_else(drawn), "metadata.name")?;
     labels::check(&new.labels)?;
     check_end(now, new.expires_at)?;
     let owner: Option<Row<NamespaceOwner>> = service.read(now, NamespaceOwner::key_of(namespace.as_str())).await?;
@@ -565,7 +560,7 @@ pub async fn end_long_lived(
     actor: &str,
 ) -> Result<(), Refusal> {
     let row = standing(service, now, &owner.namespace, name).await?;
-    let (account, _) = change(service, now, row, |account| {
+    let (account, ()) = change(service, now, row, |account| {
         let before = account.tokens.len();
         account.tokens.retain(|token| token.id.drawn() != drawn);
         if account.tokens.len() == before { Err(absent()) } else { Ok(()) }

@@ -1,6 +1,7 @@
 //! A service account's token that somebody presents: what it says, and whether its record still stands.
 
 use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{ServiceAccount, ShortLived, Used};
 use crate::{
@@ -36,10 +37,9 @@ impl Holder {
     }
 }
 
-/// The SHA-256 of a token, in hexadecimal.
+/// The SHA-256 of a token, in base64url.
 pub(super) fn sha256(token: &Secret<String>) -> String {
-    let digest = digest::digest(&digest::SHA256, token.expose().as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, token.expose().as_bytes()))
 }
 
 /// A long-lived token that somebody presents. Of it nothing is known yet: its record judges it.

@@ -18,7 +18,7 @@ use crate::{
 pub const USUAL_LIFE: Duration = Duration::from_hours(1);
 
 /// The shortest life that can be asked for.
-pub const SHORTEST_LIFE: Duration = Duration::from_secs(600);
+pub const SHORTEST_LIFE: Duration = Duration::from_mins(10);
 
 /// The longest life that is given; who asks for more gets this.
 pub const LONGEST_LIFE: Duration = Duration::from_hours(24);

@@ -16,6 +16,7 @@ use super::{
     request::Named,
 };
 use crate::{
+    clock::Timestamp,
     domain::{
         account::{Account, manage},
         service_account::Listed,
@@ -68,8 +69,8 @@ impl TokenView {
                 client_id: None,
                 scope: None,
                 issued_at: token.issued_at.rfc3339(),
-                expires_at: token.expires_at.map(|end| end.rfc3339()),
-                last_used_at: used.map(|at| at.rfc3339()),
+                expires_at: token.expires_at.map(Timestamp::rfc3339),
+                last_used_at: used.map(Timestamp::rfc3339),
             },
             LiveToken::ServiceAccount(Listed::Short(token)) => Self {
                 id,

@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::{ROUNDS, Refusal, Service, account::NamespaceOwner, ids::Uid},
+    domain::{
+        ROUNDS, Refusal, Service,
+        account::{NamespaceOwner, manage},
+        ids::{Role, Uid},
+    },
     store::{CommitError, Key, Record, Row, When, Write, decode},
 };
 
@@ -60,7 +64,8 @@ async fn rows_of(service: &Service, now: Timestamp, of: &Principal, resources: &
 
 /// Gives a principal permissions, all or none; `by` needs `manage` on each resource. What somebody has already is never
 /// lowered, except that a `deny` takes the place of whatever there is, and gives way to whatever is granted after it. The
-/// answer is what holds now, in the order asked.
+/// answer is what holds now, in the order asked. Who gets `read` on `role://CLUSTER/NAMESPACE/…` becomes a member of the
+/// role `NAMESPACE/…`, until it is revoked.
 ///
 /// # Errors
 /// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Malformed`: none or more than
@@ -77,6 +82,22 @@ pub async fn grant(
     check_here(service, resources.iter().copied())?;
     require_manage(service, now, by, &resources).await?;
     put(service, now, by, to, wanted).await
+}
+
+/// The role whose members have `read` on a resource: `role://CLUSTER/NAMESPACE/…` is the role `NAMESPACE/…`.
+fn role_of(resource: &Resource) -> Option<Role> {
+    let path = resource.as_str().strip_prefix("role://")?;
+    let (_, role) = path.split_once('/')?;
+    Role::parse(role).ok().filter(|role| role.as_str().contains('/'))
+}
+
+/// Whoever has `read` on a role is its member: the account lists it, and so what was granted to the role counts.
+async fn follow(service: &Service, now: Timestamp, by: &Subject, permission: &Permission) -> Result<(), Refusal> {
+    let (Principal::User(name), Some(role)) = (&permission.principal, role_of(&permission.resource)) else {
+        return Ok(());
+    };
+    let member = permission.action.gives(Action::Read);
+    manage::set_role(service, now, name, &role, member, by.name()).await
 }
 
 pub(super) async fn require_manage(
@@ -119,6 +140,7 @@ async fn put(
             }
         }
         if writes.is_empty() {
+            follow_all(service, now, by, &outcome).await?;
             return Ok(outcome);
         }
         match service.commit(now, writes).await {
@@ -126,6 +148,7 @@ async fn put(
                 for n in about {
                     audit("permission_granted", by, &outcome[n]);
                 }
+                follow_all(service, now, by, &outcome).await?;
                 return Ok(outcome);
             }
             Err(CommitError::Conflict { at, current }) => {
@@ -137,6 +160,14 @@ async fn put(
         }
     }
     Err(Refusal::unavailable("a permission kept changing"))
+}
+
+/// Also for what was granted before: then it may be that the account was not reached.
+async fn follow_all(service: &Service, now: Timestamp, by: &Subject, outcome: &[Permission]) -> Result<(), Refusal> {
+    for permission in outcome {
+        follow(service, now, by, permission).await?;
+    }
+    Ok(())
 }
 
 fn audit(event: &'static str, by: &Subject, permission: &Permission) {
@@ -164,8 +195,8 @@ pub async fn revoke(
     require_manage(service, now, by, &resources).await?;
     let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
     let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
-    let rows: Vec<Held> = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
-    take_away(service, now, by, of, &holder, &rows).await?;
+    let rows = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
+    take_away(service, now, by, of, &holder, rows).await?;
     if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
 }
 
@@ -177,19 +208,25 @@ async fn take_away(
     by: &Subject,
     of: &Principal,
     holder: &Holder,
-    rows: &[Held],
+    rows: Vec<Held>,
 ) -> Result<(), Refusal> {
-    for some in rows.chunks(MOST_AT_ONCE) {
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let some: Vec<Held> = rows.by_ref().take(MOST_AT_ONCE).collect();
         let mut writes = Vec::with_capacity(2 * some.len());
-        for held in some {
+        for held in &some {
             // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
             writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
             writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
         }
+        for held in &some {
+            let resource = held.resource.clone();
+            follow(service, now, by, &Permission { principal: of.clone(), resource, action: Action::Deny }).await?;
+        }
         service.commit(now, writes).await?;
         for held in some {
-            let (principal, resource) = (of.clone(), held.resource.clone());
-            audit("permission_revoked", by, &Permission { principal, resource, action: held.action });
+            let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
+            audit("permission_revoked", by, &permission);
         }
     }
     Ok(())
@@ -231,14 +268,15 @@ pub async fn replace(
         match kept {
             // What was more than is wanted now has to go before the lesser is granted.
             Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
-                take_away(service, now, by, of, &holder, std::slice::from_ref(&held)).await?;
-                put(service, now, by, of, &[(held.resource, *wanted)]).await?;
+                let lesser = [(held.resource.clone(), *wanted)];
+                take_away(service, now, by, of, &holder, vec![held]).await?;
+                put(service, now, by, of, &lesser).await?;
             }
             Some(_) => {}
             None => gone.push(held),
         }
     }
-    take_away(service, now, by, of, &holder, &gone).await
+    take_away(service, now, by, of, &holder, gone).await
 }
 
 /// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
