@@ -50,7 +50,7 @@ pub enum Function {
     Discovery,
     /// Gate tokens and signed links, and the door for proxies.
     Gate,
-    /// The other resources: those under `/v1`, service accounts and their tokens.
+    /// The other resources: those under `/v1`, service accounts with their tokens, permissions.
     Admin,
     /// Every route: one function, one URL; also `serve`.
     Http,

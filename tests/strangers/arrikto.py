@@ -13,6 +13,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,9 +24,10 @@ from cli import PASSWORD, Home, Terminal
 from kube_gateway_browser import Browser
 from kubectls import Kubectl, client_version
 from proxies import Proxy, echoing
-from support import BIN, Serve, check, counted, equal, gatemint, temporary_directory
+from support import BIN, ROOT, Serve, check, counted, equal, gatemint, temporary_directory
 from tls import Tls, certificate
 
+README = (ROOT / "README.md").read_text()
 PICTURES = Path(BIN).parent.parent / "pictures"
 HOST = "pipelines.jobs.example.org"
 FINISHED = "Successfully created ServiceAccount `ada/serving' and retrieved its token!"
@@ -207,6 +209,25 @@ class Later(Serve):
         self.port, self.url = serve.port, serve.url
 
 
+def readmes_loop(serve, home, gateway):
+    """The loop as README.md has it, but for its places, until it has called once."""
+    program = re.search(r"^```python\n(import time\n.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
+    for old, new in (
+        ("http://127.0.0.1:9000", serve.url),
+        ("https://pipelines.jobs.example.org/apis", f"{gateway.url}/apis"),
+        ("admin-serving.token", "ada-serving.token"),
+        ('f"Bearer {token}"}', f'f"Bearer {{token}}", "Host": "{HOST}"}}'),
+    ):
+        equal(program.count(old), 1, f"how often README.md's loop has {old}")
+        program = program.replace(old, new)
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=home.place, stdout=subprocess.PIPE, text=True)
+    try:
+        return process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 def calls(serve, home, gateway, echo):
     """A client that loops: it is let in as the service account, and renews its token before that ends."""
     done, token = 0, home.place / "ada-serving.token"
@@ -236,6 +257,7 @@ def calls(serve, home, gateway, echo):
     says = jwt.decode(client.token, options={"verify_signature": False})
     equal((says["aud"], says["exp"] - says["iat"], says["sub"]), ([AUDIENCE], 600, "system:serviceaccount:ada:serving"), "what was asked for")
     equal(client.requests, 1, "one token for all these calls")
+    equal(readmes_loop(serve, home, gateway), "200", "what README.md's loop prints")
 
     # The long-lived token is for the TokenRequest API alone, and a token for somebody else is none for this gateway.
     called(403, token=token.read_text())
@@ -306,6 +328,7 @@ PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": BIN, 
 
 def by_hand(serve, home, gateway, place):
     """ServiceAccount, Role and RoleBinding from files; the Secret's token into a file; the same client with that."""
+    check(f"```yaml\n{MANIFESTS.strip()}\n```" in README, "README.md has the same manifests")
     cert, key = certificate(place)
     tls = Tls(cert, key)
     tls.target = serve.port
