@@ -46,6 +46,8 @@ mod rotate_keys;
 mod accounts;
 // Sites and permissions: which host is which resource, what races come to, and what a name that is made again inherits.
 mod sites;
+// A service account's tokens stand as long as they should: each way of ending one, races, last uses.
+mod standing;
 // Who may do what: random histories beside a slow and obvious reference, on every store, and what races come to.
 mod permissions;
 // One state in the cloud: what `serve`, the functions and the commands do with it together.

@@ -35,7 +35,11 @@ async fn live_through<B: Backend>(steps: Vec<Step>) -> Tally {
     let mut history = History::begin(test).await;
     for (n, step) in steps.iter().enumerate() {
         history.step(step).await;
-        history.compare(&History::touched(step)).await;
+        // A few of them, others each time.
+        let mut touched = History::touched(step);
+        touched.rotate_left(n % touched.len().max(1));
+        touched.truncate(4);
+        history.compare(&touched).await;
         if n % 16 == 15 {
             history.compare_lists().await;
         }
@@ -88,7 +92,7 @@ fn histories<B: Backend>(name: &str, count: u32, length: usize, seed: u8) {
 
 #[test]
 fn random_histories_in_memory_agree_with_an_obvious_reference() {
-    histories::<Memory>("memory", 40, 40, 1);
+    histories::<Memory>("memory", 48, 40, 1);
 }
 
 #[test]

@@ -47,10 +47,10 @@ impl ServiceAccountToken {
     pub fn parse(text: &str) -> Result<Self, NoServiceAccountToken> {
         let text = text.trim();
         let parts: Vec<&str> = text.split('.').collect();
-        let is_part = |part: &&str| {
+        let is_part = |part: &str| {
             !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
-        if text.len() > MAX_TOKEN || parts.len() != 3 || !parts.iter().all(|part| is_part(part)) {
+        if text.len() > MAX_TOKEN || parts.len() != 3 || !parts.iter().copied().all(is_part) {
             return Err(NoServiceAccountToken);
         }
         let claims = URL_SAFE_NO_PAD.decode(parts[1]).map_err(|_| NoServiceAccountToken)?;

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use gatemint::domain::{
     RefusalKind,
     access::{Resource, Subject, permission},
+    account::manage as accounts,
 };
 use tokio::task::JoinSet;
 
@@ -105,6 +106,11 @@ async fn left(test: &TestService, on: &Resource) -> Option<Rank> {
     let all: Vec<_> = (1..ACTIONS.len()).map(|rank| (on.clone(), action(rank))).collect();
     let missing = permission::missing(service, now, &operator, &principal_of("ada"), &all).await.unwrap();
     assert_eq!(missing.len(), MANAGE - holds.unwrap_or(DENY), "{missing:?} of {holds:?}");
+    if let Some(role) = on.as_str().strip_prefix("role://default/") {
+        let account = accounts::get(service, now, "ada").await.unwrap().record;
+        let member = account.roles.iter().any(|has| has.as_str() == role);
+        assert_eq!(member, holds.is_some_and(|holds| holds >= READ), "a member of {role}, who holds {holds:?} on it");
+    }
     holds
 }
 
@@ -123,9 +129,9 @@ fn some_deed() -> Deed {
 }
 
 /// A few at once, again and again on one permission.
-async fn a_few<B: Backend>(name: &str, rounds: usize) {
+async fn a_few<B: Backend>(name: &str, on: &str, rounds: usize) {
     let (test, _bed) = two::<B>().await;
-    let on = resource("job://default/eve/web");
+    let on = resource(on);
     let (mut has, mut deeds, mut orders) = (None, 0, BTreeSet::new());
     for _ in 0..rounds {
         let few: Vec<Deed> = (0..2 + random(3)).map(|_| some_deed()).collect();
@@ -137,7 +143,7 @@ async fn a_few<B: Backend>(name: &str, rounds: usize) {
         orders.insert(possible.len());
     }
     assert!(orders.len() > 1, "sometimes the order decided: {orders:?}");
-    println!("counted: {name}: {deeds} grants, denials and revocations, up to 4 at once, each explained by one order");
+    println!("counted: {name}: {deeds} grants, denials and revocations on {on}, up to 4 at once, all explained by one order");
 }
 
 /// A grant and a denial, from everything that there could have been before.
@@ -227,10 +233,20 @@ async fn two_resources<B: Backend>(name: &str, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_few_at_once_one_order_explains_what_each_was_told() {
-    a_few::<Memory>("memory", 300).await;
-    a_few::<Sqlite>("SQLite", 60).await;
+    const JOB: &str = "job://default/eve/web";
+    a_few::<Memory>("memory", JOB, 300).await;
+    a_few::<Sqlite>("SQLite", JOB, 60).await;
     #[cfg(feature = "aws")]
-    a_few::<crate::dynamodb::Ministack>("DynamoDB", 25).await;
+    a_few::<crate::dynamodb::Ministack>("DynamoDB", JOB, 25).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whatever_happens_at_once_the_members_of_a_role_are_those_who_may_read_it() {
+    const ROLE: &str = "role://default/eve/team";
+    a_few::<Memory>("memory", ROLE, 300).await;
+    a_few::<Sqlite>("SQLite", ROLE, 60).await;
+    #[cfg(feature = "aws")]
+    a_few::<crate::dynamodb::Ministack>("DynamoDB", ROLE, 25).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -40,7 +40,7 @@ const LISTED: [&str; 8] = [
 ];
 /// What permissions are about: above and below each other, beside each other by one character, and of every kind of
 /// namespace.
-pub(super) const RESOURCES: [&str; 18] = [
+pub(super) const RESOURCES: [&str; 22] = [
     "job://default",
     "job://default/ada",
     "job://default/ada/web",
@@ -59,6 +59,10 @@ pub(super) const RESOURCES: [&str; 18] = [
     "serviceaccount://default/lab/ci",
     "tokenreview://default",
     "storage://default/lab/a/b/c",
+    "role://default/ada",
+    "role://default/ada/readers",
+    "role://default/lab/staff/night",
+    "role://default/ada/service-accounts/ci",
 ];
 
 /// What happens next.
@@ -554,8 +558,18 @@ impl History {
         }
     }
 
-    /// What everybody holds, and what others hold in everybody's namespace.
+    /// What everybody holds, and what others hold in everybody's namespace; and which roles everybody has.
     pub(super) async fn compare_lists(&mut self) {
+        for (name, _) in USERS {
+            let account = accounts::get(&self.test.service, self.test.service.now(), name).await.ok();
+            let sorted = |mut roles: Vec<String>| {
+                roles.sort();
+                roles.dedup();
+                roles
+            };
+            let has = account.map(|row| sorted(row.record.roles.iter().map(ToString::to_string).collect()));
+            assert_eq!(has, self.world.account(name).map(|account| sorted(account.roles.clone())), "{name}'s roles");
+        }
         let everybody = USERS.map(|(name, _)| name).into_iter().chain(SERVICE_ACCOUNTS).chain(ROLES);
         for who in everybody {
             let (service, now, operator) = (&self.test.service, self.test.service.now(), Subject::operator());
@@ -589,6 +603,7 @@ impl History {
             }
             _ => RESOURCES.into_iter().filter(|on| namespace_of(on).is_some()).step_by(3).collect(),
         };
+        let about = if about.iter().any(|on| on.starts_with("role://")) { RESOURCES.to_vec() } else { about };
         RESOURCES.into_iter().filter(|on| about.iter().any(|upper| super::model::is_above(upper, on))).collect()
     }
 }

@@ -150,6 +150,8 @@ impl World {
     pub(super) fn delete_account(&mut self, name: &str) -> Result<(), No> {
         let before = self.accounts.len();
         self.accounts.retain(|account| account.name != name);
+        // What she was granted is nobody's now.
+        self.lines.retain(|line| line.principal != name);
         if self.accounts.len() == before { Err(No::Absent) } else { Ok(()) }
     }
 
@@ -258,7 +260,24 @@ impl World {
     /// Grants, all or nothing; what holds then, in the same order.
     pub(super) fn grant(&mut self, by: &str, to: &str, wanted: &[(&str, Rank)]) -> Result<Vec<Rank>, Vec<No>> {
         self.allowed(by, to, wanted.iter().map(|(resource, _)| *resource))?;
-        Ok(wanted.iter().map(|(resource, action)| self.write(to, resource, *action)).collect())
+        let mut holds = Vec::new();
+        for (resource, action) in wanted {
+            holds.push(self.write(to, resource, *action));
+            self.set_member(to, resource, holds[holds.len() - 1] >= READ);
+        }
+        Ok(holds)
+    }
+
+    /// The members of the role `NAMESPACE/…` are who was granted `read` on `role://CLUSTER/NAMESPACE/…`, besides those to
+    /// whom it was given otherwise.
+    fn set_member(&mut self, who: &str, resource: &str, member: bool) {
+        let Some(role) = resource.strip_prefix("role://default/").filter(|role| role.contains('/')) else { return };
+        for account in self.accounts.iter_mut().filter(|account| account.name == who) {
+            account.roles.retain(|has| has != role);
+            if member {
+                account.roles.push(role.to_owned());
+            }
+        }
     }
 
     /// Nothing is lowered, except that a denial takes the place of anything, and anything that of a denial.
@@ -283,7 +302,11 @@ impl World {
 
     /// Takes away what there is, whether or not it still counts.
     fn erase(&mut self, of: &str, resource: &str) {
+        let before = self.lines.len();
         self.lines.retain(|line| line.principal != of || line.resource != resource);
+        if self.lines.len() < before {
+            self.set_member(of, resource, false);
+        }
     }
 
     /// Everything that stands in the way of granting or revoking this.
@@ -318,9 +341,14 @@ impl World {
         if !self.exists(of) {
             return Err(vec![No::Absent]);
         }
-        self.lines.retain(|line| line.principal != of);
+        let before: Vec<String> =
+            self.lines.iter().filter(|line| line.principal == of).map(|line| line.resource.clone()).collect();
+        for resource in before {
+            self.erase(of, &resource);
+        }
         for (resource, action) in all {
             self.write(of, resource, *action);
+            self.set_member(of, resource, *action >= READ);
         }
         Ok(())
     }

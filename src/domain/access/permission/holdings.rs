@@ -154,13 +154,14 @@ async fn standing_of(service: &Service, now: Timestamp, listed: Vec<Listed>) -> 
     Ok(permissions)
 }
 
-/// Who owns which namespace now.
+/// Who owns which namespace now, by the namespaces' names.
 struct Owners(Vec<(String, Option<Uid>)>);
 
 impl Owners {
     fn of(&self, resource: &Resource) -> Option<Uid> {
         let namespace = resource.namespace()?;
-        self.0.iter().find(|(name, _)| name == namespace).and_then(|(_, owner)| *owner)
+        let at = self.0.binary_search_by(|(name, _)| name.as_str().cmp(namespace)).ok()?;
+        self.0[at].1
     }
 }
 
