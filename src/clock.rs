@@ -2,6 +2,7 @@
 
 use std::{
     ops::{Add, Sub},
+    str::FromStr,
     time::Duration,
 };
 
@@ -24,6 +25,22 @@ impl Timestamp {
             .ok()
             .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
             .map_or_else(|| self.0.to_string(), |moment| moment.to_string())
+    }
+
+    /// Parses a moment as of RFC 3339 §5.6, with date, time and offset; a fraction of a second is dropped. None for what
+    /// is before 1970, and for any other spelling.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        // jiff reads more spellings than the RFC has.
+        let bytes = text.as_bytes();
+        let shaped = (20..=40).contains(&bytes.len())
+            && bytes[4] == b'-'
+            && bytes[7] == b'-'
+            && bytes[10].eq_ignore_ascii_case(&b'T')
+            && bytes[13] == b':'
+            && bytes[16] == b':'
+            && !text.contains(['[', ' ', ',']);
+        let moment = jiff::Timestamp::from_str(text).ok().filter(|_| shaped)?;
+        u64::try_from(moment.as_second()).ok().map(Self)
     }
 }
 

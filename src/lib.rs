@@ -6,7 +6,7 @@
 //! # Three sentences that decide most questions
 //! 1. Every token has a record; to revoke is to delete the record, or to outdate it (see [`domain::ids::Epoch`]).
 //! 2. Nothing replayable is at rest outside the vault: passwords as Argon2id, refresh tokens as a generation number,
-//!    client secrets as SHA-256.
+//!    client secrets and service accounts' tokens as SHA-256.
 //! 3. A race has one winner: each change of state is one conditional write, and the loser learns what won from it.
 //!
 //! # Map
@@ -16,7 +16,7 @@
 //! ```
 //! [`domain`] is what the service does; it never sees a framework, a wire type or the environment. [`store`] and
 //! [`vault`] are ports with their backends; a backend never sees the domain. `http` has a folder per dialect: OAuth 2.0,
-//! our own resources, Kubernetes, kube-gateway, and what proxies ask. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
+//! our own resources, Kubernetes, kube-gateway, Apolo, and what proxies ask. `cli` and `lambda` are the two rims; `client` speaks HTTP to a gatemint and to
 //! others' JWKS, for `cli` alone; `aws` makes what the two backends of the cloud are built on, whose credentials and which trust, for
 //! `wiring`. `cargo check --no-default-features` builds the domain and the memory backends alone.
 //!
@@ -49,11 +49,25 @@
 //! ```
 //! A path alone never opens a host that a site maps to a resource: there, permissions decide.
 //!
+//! # A service account's way
+//! ```text
+//! http/apolo, http/kubernetes   two doors to one object: domain::service_account
+//! service_account::manage       made, rotated, ended: its row lists the long-lived tokens, as SHA-256
+//! access::permission            may it? the resource's ancestors, for itself and for its roles, in one batch; a deny refuses
+//! token_request                 the long-lived token becomes a short-lived one, for an audience, with a record of its own
+//! access::verify, token_review  signature and kind, or the digest; then its rows: the account, its owner, the record
+//! ```
+//! To delete its row, or to give it another epoch, ends everything of it.
+//!
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
-//! numbered by *generation*. *Epoch*: counts how often everything of an account or client was ended at once. *Pepper*:
-//! the key of refresh tokens' MACs. *Resource*: what a permission is about, `scheme://cluster/namespace[/…]`. *Site*: which
-//! hosts are which resources. *Gate token*: opens the URLs that it names, and nothing else. *Function*: a Lambda entry, or its
+//! numbered by *generation*. *Epoch*: counts how often everything of an account, a service account or a client was ended at once. *Pepper*:
+//! the key of refresh tokens' MACs. *Resource*: what a permission is about, `scheme://cluster/namespace[/…]`. *Permission*: what
+//! a principal may do with a resource and all below it. *Principal*: who can hold one: a user, a service account, a role.
+//! *Role*: a name with a `/` that accounts list; what it was granted, they have. (Roles without a `/` are for others to
+//! read in tokens; `admin` is ours.) *Service account*: a program's account in a user's namespace. *Long-lived token*: its
+//! own, judged by its record. *Short-lived token*: what it requests with that, for an audience. *Site*: which hosts are
+//! which resources. *Gate token*: opens the URLs that it names, and nothing else. *Function*: a Lambda entry, or its
 //! routes. *Dialect*: one family of wire formats.
 
 #[cfg(all(feature = "aws", any(feature = "cli", feature = "lambda")))]

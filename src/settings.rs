@@ -133,7 +133,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const KNOWN: [&str; 28] = [
+const KNOWN: [&str; 29] = [
     "GATEMINT_ACCESS_LIFE",
     "GATEMINT_CLUSTER",
     "GATEMINT_CORS_ORIGINS",
@@ -153,6 +153,8 @@ const KNOWN: [&str; 28] = [
     "GATEMINT_METRICS_LISTEN",
     "GATEMINT_OFFLINE_IDLE",
     "GATEMINT_ORG",
+    // Of the command line alone, which reads it where there is no login.
+    "GATEMINT_PASSED_CONFIG",
     "GATEMINT_PASSWORD_MIN",
     "GATEMINT_REFRESH_IDLE",
     "GATEMINT_REFRESH_MAX",
@@ -403,8 +405,8 @@ fn is_prefix(text: &str) -> bool {
     !text.is_empty() && text.len() <= 256 && text.bytes().all(allowed) && !text.starts_with('/') && !text.ends_with('/')
 }
 
-/// `900s`, `15m`, `24h`, `30d`.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as it is written in settings, and as an option: `900s`, `15m`, `24h`, `30d`.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let unit = match text.chars().last()? {
         's' => 1,
         'm' => 60,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
@@ -48,7 +49,7 @@ fn question(token: &str) -> String {
     .to_string()
 }
 
-/// A request to the function `gate`, with a Bearer token; its status, its headers and its body.
+/// A request to a function, with a Bearer token; its status, its headers and its body.
 async fn ask(
     gate: &mut Function,
     method: &str,
@@ -107,7 +108,8 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         ("discovery", counts([keys])),
         // The keys that it signs with, and never the peppers.
         ("gate", counts([keys, ("GetSecretValue", 1)])),
-        ("admin", counts([keys])),
+        // Service accounts' tokens are signed there.
+        ("admin", counts([keys, ("GetSecretValue", 1)])),
         ("authorizer", counts([keys])),
         ("token", counts([keys, ("GetSecretValue", 2)])),
         ("http", counts([keys, ("GetSecretValue", 2)])),
@@ -140,11 +142,12 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         assert_eq!((&verdict["isAuthorized"], &verdict["context"]["kubeflow-userid"]), (&json!(true), &json!("ada")));
         assert_eq!(
             proxy.requests(),
-            counts([("BatchGetItem", 1), ("GetItem", 1)]),
-            "records and site, then the permission"
+            counts([("BatchGetItem", 1)]),
+            "records and site: what is hers needs no permission"
         );
     }
     a_gate_tokens_life_in_requests(&cloud, &proxy, &text(&reply, "access_token")).await;
+    a_service_accounts_life_in_requests(&cloud, &proxy, &text(&reply, "access_token")).await;
     println!("counted: {} functions, the requests of each", expected.len());
 }
 
@@ -165,7 +168,7 @@ async fn a_gate_tokens_life_in_requests(cloud: &Cloud, proxy: &Proxy, access: &s
     }
     let (status, headers) = verify(&mut gate, access, &format!("https://{SITE}/")).await;
     assert_eq!((status, &headers["x-auth-request-user"]), (200, &json!("ada")));
-    assert_eq!(proxy.requests(), counts([("BatchGetItem", 1), ("GetItem", 1)]), "an access token at /auth/verify");
+    assert_eq!(proxy.requests(), counts([("BatchGetItem", 1)]), "an access token at /auth/verify");
 
     let mut token = cloud.function("token").await;
     token.invoke("{}").await;
@@ -181,12 +184,71 @@ async fn a_gate_tokens_life_in_requests(cloud: &Cloud, proxy: &Proxy, access: &s
     ];
     let (status, reply) = post(&mut token, "/oauth2/token", &form, None).await;
     assert_eq!(status, 200, "{reply}");
-    let expected = counts([("BatchGetItem", 1), ("GetItem", 2), ("PutItem", 1)]);
-    assert_eq!(proxy.requests(), expected, "session and client, sites, the permission, the record");
+    let expected = counts([("BatchGetItem", 1), ("GetItem", 1), ("PutItem", 1)]);
+    assert_eq!(proxy.requests(), expected, "session and client, sites, the record");
     let (status, headers) = verify(&mut gate, &text(&reply, "access_token"), &format!("https://{SITE}/x")).await;
     assert_eq!(status, 200, "{headers}");
     assert_eq!(proxy.requests(), counts([("BatchGetItem", 2)]), "the record, then session and permission");
     println!("counted: 6 requests of a gate token's life, what each asks for");
+}
+
+async fn a_service_accounts_life_in_requests(cloud: &Cloud, proxy: &Proxy, access: &str) {
+    let mut admin = cloud.function("admin").await;
+    admin.invoke("{}").await;
+    proxy.requests();
+    let as_who =
+        |token: &str| json!({ "authorization": format!("Bearer {token}"), "content-type": "application/json" });
+    let new = json!({ "name": "ci", "default_cluster": "default", "default_project": "ada" });
+    let (status, _, made) = ask(&mut admin, "POST", "/api/v1/service_accounts", as_who(access), Some(new)).await;
+    assert_eq!(status, 201, "{made}");
+    let expected = counts([("BatchGetItem", 1), ("GetItem", 1), ("PutItem", 1)]);
+    assert_eq!(proxy.requests(), expected, "the caller, the namespace's owner, the service account");
+    let full: Value = serde_json::from_slice(&STANDARD.decode(text(&made, "token")).unwrap()).unwrap();
+    let long_lived = text(&full, "token");
+
+    let permissions = "/api/v1/users/ada:service-accounts:ci/permissions";
+    let job = json!([{ "uri": "job://default/default-org/ada/train", "action": "read" }]);
+    let (status, _, granted) = ask(&mut admin, "POST", permissions, as_who(access), Some(job)).await;
+    assert_eq!(status, 201, "{granted}");
+    let expected = counts([("BatchGetItem", 2), ("GetItem", 1), ("TransactWriteItems", 1)]);
+    assert_eq!(proxy.requests(), expected, "the caller, the principal, what it has, the permission with its entry");
+
+    let mut gate = cloud.function("gate").await;
+    gate.invoke("{}").await;
+    proxy.requests();
+    let url = format!("https://{SITE}/");
+    for writes in [&[("PutItem", 1)][..], &[]] {
+        let (status, headers) = verify(&mut gate, &long_lived, &url).await;
+        assert_eq!((status, &headers["kubeflow-userid"]), (200, &json!("system:serviceaccount:ada:ci")));
+        let mut expected = counts([("BatchGetItem", 2)]);
+        expected.extend(writes.iter().map(|(operation, times)| ((*operation).to_owned(), *times)));
+        assert_eq!(proxy.requests(), expected, "the account and the sites, what it was granted; its use, once an hour");
+    }
+
+    let acl = |uri: &str, action: &str| {
+        cloud.command(&["acl", "grant", uri, "ada/service-accounts/ci", action], b"");
+        proxy.requests();
+    };
+    let request = "/kubernetes/api/v1/namespaces/ada/serviceaccounts/ci/token";
+    let spec = || Some(json!({ "spec": { "audiences": ["pipelines.example.org"] } }));
+    let (status, _, requested) = ask(&mut admin, "POST", request, as_who(access), spec()).await;
+    assert_eq!(status, 201, "{requested}");
+    let expected = counts([("BatchGetItem", 2), ("PutItem", 1)]);
+    assert_eq!(proxy.requests(), expected, "the caller, the service account, the record");
+    acl("serviceaccount://default/ada/ci/token", "write");
+    let (status, _, requested) = ask(&mut admin, "POST", request, as_who(&long_lived), spec()).await;
+    assert_eq!(status, 201, "{requested}");
+    let expected = counts([("BatchGetItem", 3), ("PutItem", 1)]);
+    assert_eq!(proxy.requests(), expected, "who asks, what it was granted, the service account; the record");
+
+    acl("tokenreview://default", "read");
+    let review = json!({ "spec": { "token": requested["status"]["token"], "audiences": ["pipelines.example.org"] } });
+    let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let (status, _, reviewed) = ask(&mut admin, "POST", path, as_who(&long_lived), Some(review)).await;
+    assert_eq!((status, &reviewed["status"]["authenticated"]), (201, &json!(true)), "{reviewed}");
+    let expected = counts([("BatchGetItem", 2), ("GetItem", 1)]);
+    assert_eq!(proxy.requests(), expected, "who asks, what it was granted, the token's rows");
+    println!("counted: 7 requests of a service account's life, what each asks for");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -46,6 +46,8 @@ mod rotate_keys;
 mod accounts;
 // Sites and permissions: which host is which resource, what races come to, and what a name that is made again inherits.
 mod sites;
+// A service account's tokens stand as long as they should: each way of ending one, races, last uses.
+mod standing;
 // Who may do what: random histories beside a slow and obvious reference, on every store, and what races come to.
 mod permissions;
 // One state in the cloud: what `serve`, the functions and the commands do with it together.
@@ -69,6 +71,8 @@ mod backup;
 mod serving;
 // GateTokens as Kubernetes' clients make, read and delete them: rights, refusals, races, and what ends them.
 mod gate_token;
+// Service accounts by Kubernetes' paths: rights, refusals, short-lived tokens, reviews, and the manual way.
+mod service_account;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.
@@ -81,3 +85,7 @@ mod matcher_long;
 mod links;
 // One-time links: one of many who press wins, and a retry of hers gets the same.
 mod one_time;
+// Apolo's clients: service accounts, permissions and what a sign-in reads, through the router.
+mod apolo;
+// `service-account`, `acl`, `identity`, `credential`: through both doors, in place of a login, and where nobody is asked.
+mod account_commands;

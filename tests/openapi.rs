@@ -101,7 +101,9 @@ async fn what_the_document_names_is_answered_and_nothing_else() {
                 continue;
             }
             // Any page may read these: the answer is the preflight's (Fetch §4.8), for whatever asks with OPTIONS.
-            if method == "OPTIONS" && (path.starts_with("/.well-known/") || path.ends_with("/certs")) {
+            if method == "OPTIONS"
+                && (path.starts_with("/.well-known/") || path.ends_with("/certs") || path.ends_with("/jwks"))
+            {
                 assert_eq!((answer.status, answer.header("access-control-allow-origin")), (StatusCode::OK, "*"));
                 continue;
             }
@@ -117,10 +119,10 @@ async fn what_the_document_names_is_answered_and_nothing_else() {
 
 /// Folders whose routes are others' interfaces, described by those whose they are: the document is about OAuth and our own
 /// resources. What they answer is tested where they are.
-const OTHERS: [&str; 3] = ["forward_auth", "kube_gateway", "kubernetes"];
+const OTHERS: [&str; 4] = ["apolo", "forward_auth", "kube_gateway", "kubernetes"];
 
 /// Where those routes are.
-const PATHS_OF_OTHERS: [&str; 4] = ["/api", "/apis", "/auth", "/version"];
+const PATHS_OF_OTHERS: [&str; 5] = ["/api", "/apis", "/auth", "/kubernetes", "/version"];
 
 fn is_of_others(path: &str) -> bool {
     PATHS_OF_OTHERS

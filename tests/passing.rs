@@ -165,7 +165,7 @@ async fn judging_costs_two_round_trips_for_an_account_and_one_for_a_gate_token()
         assert_eq!(test.store.round_trips(), (0, 0), "what is no token costs nothing");
     }
     let eight =
-        [&tokens.access, &gate, "a.b.c", &tokens.access, &gate, &root.access, &gate, &gate].map(|it| it as &str);
+        [&tokens.access, &gate, "a.b.c", &granted.access, &gate, &root.access, &gate, &gate].map(|it| it as &str);
     assert!(judged(&test, &target("GET", SITE, "/"), &eight).await.is_ok());
     assert_eq!(test.store.round_trips(), (2, 0), "however many there are");
 }

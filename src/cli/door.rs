@@ -4,10 +4,12 @@ use axum::http::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{CliError, Global, login};
+use super::{CliError, Global, login, passed_config::Passed};
 use crate::{
-    client::{ClientError, Remote},
-    domain::{Refusal, Secret, Service},
+    client::{ClientError, PassedConfig, Remote, ServiceAccountToken},
+    clock::Timestamp,
+    domain::{Refusal, Secret, Service, ids::Name},
+    http::UserView,
     settings::Settings,
     wiring::{self, Opener, StateLocation, WiringError},
 };
@@ -26,17 +28,32 @@ pub(super) enum Door {
     /// The state itself.
     Store(Box<Service>),
     /// A service that runs elsewhere, with what the login may do there.
-    Remote(Access),
+    Remote(Box<Access>),
 }
 
 impl Door {
+    /// Where a URI is that does not say it; on a store only the cluster is known.
+    ///
+    /// # Errors
+    /// The service does not answer.
+    pub(super) async fn place(&self) -> Result<Place, CliError> {
+        match self {
+            Self::Store(service) => Ok(Place {
+                cluster: Some(service.policy.cluster.clone()),
+                organisation: Some(service.policy.organisation.clone()),
+                namespace: None,
+            }),
+            Self::Remote(access) => access.place().await,
+        }
+    }
+
     /// The one rule: `--data`, `GATEMINT_DATA` or `GATEMINT_STORE` name the store itself; else the login's service.
     ///
     /// # Errors
     /// The store cannot be opened; nobody is signed in; the session is over.
     pub(super) async fn open(settings: &Settings, global: &Global) -> Result<Self, CliError> {
         if StateLocation::of_settings(settings)?.is_none() {
-            return Ok(Self::Remote(Access::of_login(global).await?));
+            return Ok(Self::Remote(Box::new(Access::of_login(global).await?)));
         }
         if global.url.is_some() {
             return Err(CliError::Usage(
@@ -48,18 +65,47 @@ impl Door {
     }
 }
 
-/// A gatemint and an access token for it.
+/// A gatemint and a token for it.
 pub(super) struct Access {
     remote: Remote,
-    /// Whose it is.
+    /// Whose it is, as permissions name it.
     pub(super) username: String,
     pub(super) token: Secret<String>,
+    /// When the token ends, if that is known.
+    pub(super) token_ends_at: Option<Timestamp>,
+    /// Namespace and name, if it is a service account's.
+    service_account: Option<(String, String)>,
+    /// What stands in place of a login, and the variable that it is from.
+    passed: Option<Box<Passed>>,
 }
 
 #[derive(Deserialize)]
 struct Page<T> {
     items: Vec<T>,
     next_cursor: Option<String>,
+}
+
+/// Where a URI is that does not say it.
+pub(super) struct Place {
+    /// None where one may see none.
+    pub(super) cluster: Option<Name>,
+    /// What others have between cluster and namespace, and we have not.
+    pub(super) organisation: Option<String>,
+    pub(super) namespace: Option<Name>,
+}
+
+/// What is of use here of what the service tells about itself.
+#[derive(Deserialize)]
+struct ServiceConfig {
+    #[serde(default)]
+    clusters: Vec<ServiceCluster>,
+}
+
+#[derive(Deserialize)]
+struct ServiceCluster {
+    name: String,
+    #[serde(default)]
+    orgs: Vec<String>,
 }
 
 /// A list as Kubernetes has it.
@@ -76,13 +122,125 @@ struct ListMetadata {
 }
 
 impl Access {
-    /// With a fresh access token of the login.
+    /// With a fresh access token of the login, or with what stands in its place.
     ///
     /// # Errors
-    /// Nobody is signed in, or elsewhere than `--url` says; the session is over.
+    /// Nobody is signed in, or elsewhere than `--url` says; the session is over; a passed config is malformed.
     pub(super) async fn of_login(global: &Global) -> Result<Self, CliError> {
+        if let Some(passed) = login::passed_in_place_of_a_login()? {
+            let token = passed.config.token.clone();
+            let access = Self::of_service_account(&passed.config.url, token, global)?;
+            return Ok(Self { passed: Some(Box::new(passed)), ..access });
+        }
         let (remote, session) = login::refresh(global).await?;
-        Ok(Self { remote, username: session.login.username, token: session.access })
+        Ok(Self {
+            remote,
+            username: session.login.username,
+            token: session.access,
+            token_ends_at: session.access_ends_at,
+            service_account: None,
+            passed: None,
+        })
+    }
+
+    /// With a service account's long-lived token.
+    ///
+    /// # Errors
+    /// `--url` names another service.
+    pub(super) fn of_service_account(url: &str, with: ServiceAccountToken, global: &Global) -> Result<Self, CliError> {
+        login::is_the_one(global, url)?;
+        let remote = Remote::at(url)?;
+        if remote.url().is_exposed() {
+            super::output::aside(&format!("WARNING: {url} is plain http: the token crosses the network readable"));
+        }
+        Ok(Self {
+            remote,
+            username: with.principal(),
+            token_ends_at: with.expires_at,
+            token: with.token,
+            service_account: Some((with.namespace, with.name)),
+            passed: None,
+        })
+    }
+
+    /// Namespace and name, where a service account's long-lived token is what is asked with.
+    pub(super) fn service_account(&self) -> Option<(&str, &str)> {
+        self.service_account.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()))
+    }
+
+    /// Asks with another token than one's own.
+    pub(super) async fn ask_as<T: DeserializeOwned>(
+        &self,
+        token: &Secret<String>,
+        method: Method,
+        path: &[&str],
+    ) -> Result<T, ClientError> {
+        self.remote.ask(token, method, path, &[], None).await
+    }
+
+    /// A refusal with what an operator has to do, if it names what was not granted.
+    pub(super) fn with_what_to_grant(&self, error: impl Into<CliError>) -> CliError {
+        match error.into() {
+            CliError::Client(ClientError::Forbidden(text)) => match not_granted(&text) {
+                Some((action, uri)) => self.to_be_granted(&text, action, uri),
+                None => ClientError::Forbidden(text).into(),
+            },
+            CliError::Client(error @ ClientError::Lacking(_)) => {
+                let text = error.to_string();
+                match &error {
+                    ClientError::Lacking(lacking) if lacking.len() == 1 => {
+                        self.to_be_granted(&text, &lacking[0].action, &lacking[0].uri)
+                    }
+                    _ => error.into(),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// What an operator has to do, below what the service says.
+    pub(super) fn to_be_granted(&self, text: &str, action: &str, uri: &str) -> CliError {
+        let user = &self.username;
+        CliError::Failed(format!(
+            "{text}\nAn operator can grant it: gatemint acl grant {uri} {user} {action} --data DIR"
+        ))
+    }
+
+    /// The passed config, where that stands in place of a login.
+    pub(super) fn passed(&self) -> Option<&PassedConfig> {
+        self.passed.as_ref().map(|passed| &passed.config)
+    }
+
+    /// One's own namespace.
+    ///
+    /// # Errors
+    /// The service does not answer.
+    pub(super) async fn own_namespace(&self) -> Result<String, ClientError> {
+        match self.passed() {
+            Some(passed) => Ok(passed.token.namespace.clone()),
+            None => Ok(self.get::<UserView>(&["me"]).await?.namespace),
+        }
+    }
+
+    /// Where a URI is that does not say it.
+    ///
+    /// # Errors
+    /// The service does not answer; it names what cannot be a cluster or a namespace.
+    pub(super) async fn place(&self) -> Result<Place, CliError> {
+        let (cluster, organisation, namespace) = if let Some(passed) = self.passed() {
+            let namespace = passed.project.clone().unwrap_or_else(|| passed.token.namespace.clone());
+            (Some(passed.cluster.clone()), passed.organisation.clone(), namespace)
+        } else {
+            let config: ServiceConfig = self.ask_at(Method::GET, &["api", "v1", "config"], &[], None).await?;
+            let first = config.clusters.into_iter().next();
+            let (cluster, orgs) = first.map(|cluster| (cluster.name, cluster.orgs)).unzip();
+            (cluster, orgs.unwrap_or_default().into_iter().next(), self.own_namespace().await?)
+        };
+        Ok(Place {
+            cluster: cluster.map(|name| Name::parse(&name, "cluster")).transpose()?,
+            organisation,
+            namespace: Some(Name::parse(&namespace, "namespace")?),
+        })
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -91,7 +249,18 @@ impl Access {
         path: &[&str],
         body: Option<Value>,
     ) -> Result<T, ClientError> {
+        self.must_be_a_users()?;
         self.ask_at(method, &[&["v1"], path].concat(), &[], body).await
+    }
+
+    /// Our own resources are for users, and a service account would be told that it is nobody.
+    fn must_be_a_users(&self) -> Result<(), ClientError> {
+        match self.passed.as_deref() {
+            Some(Passed { variable, .. }) => Err(ClientError::Refused(format!(
+                "this is for users, and {variable} is a service account's: gatemint login"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Asks for a resource of another dialect than our own; `path` is the whole path.
@@ -102,7 +271,20 @@ impl Access {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<T, ClientError> {
-        self.remote.ask(&self.token, method, path, query, body).await
+        self.remote.ask(&self.token, method, path, query, body).await.map_err(|error| match error {
+            ClientError::Unauthenticated(told) => self.nobody(&told),
+            error => error,
+        })
+    }
+
+    /// The refusal of one's token, with what may have become of it.
+    pub(super) fn nobody(&self, told: &str) -> ClientError {
+        ClientError::Unauthenticated(match self.passed.as_deref() {
+            Some(Passed { variable, .. }) => format!(
+                "the token in {variable} is of no use any more ({told}): it ended, was rotated or revoked, or its account is gone"
+            ),
+            None => told.to_owned(),
+        })
     }
 
     /// Reads a resource; `path` is below `/v1`.
@@ -131,6 +313,7 @@ impl Access {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, CliError> {
+        self.must_be_a_users()?;
         let limit = PAGE.to_string();
         let path = [&["v1"], path].concat();
         let mut seen = 0;
@@ -204,9 +387,26 @@ async fn every_page<T, E>(
     }
 }
 
+/// Action and resource of a refusal that names them: `… manage on job://… was not granted …`.
+fn not_granted(text: &str) -> Option<(&str, &str)> {
+    let (before, after) = text.split_once(" on ")?;
+    let (action, uri) = (before.rsplit(' ').next()?, after.split(' ').next()?);
+    let known = ["list", "read", "write", "manage"].contains(&action) && uri.contains("://");
+    known.then_some((action, uri))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_what_has_to_be_granted() {
+        let told = r#"gatetokens.kubegateway.kubevirt.io "x" is forbidden: manage on job://default/ada/train was not granted to you"#;
+        assert_eq!(not_granted(told), Some(("manage", "job://default/ada/train")));
+        for other in ["", "writing gate tokens of this namespace was not granted to you", "based on x", "read on you"] {
+            assert_eq!(not_granted(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_list_may_have_empty_pages_and_must_have_an_end() {

@@ -20,7 +20,7 @@ use crate::{
         },
         ids::Name,
     },
-    http::{UserView, gate_token_object},
+    http::gate_token_object,
     settings::Settings,
     store::Row,
 };
@@ -307,34 +307,26 @@ pub(super) async fn create(door: &Door, spec: Spec, namespace: Option<String>) -
 }
 
 impl Access {
-    async fn namespace_or_own(&self, namespace: Option<String>) -> Result<String, CliError> {
+    /// A namespace, or else one's own.
+    ///
+    /// # Errors
+    /// The service does not answer.
+    pub(super) async fn namespace_or_own(&self, namespace: Option<String>) -> Result<String, CliError> {
         match namespace {
             Some(namespace) => Ok(namespace),
-            None => Ok(self.get::<UserView>(&["me"]).await?.namespace),
+            None => Ok(self.own_namespace().await?),
         }
     }
 
     /// What an operator has to do, if something was not granted.
     fn with_next_step(&self, error: impl Into<CliError>, namespace: &str, action: &str) -> CliError {
-        let text = match error.into() {
-            CliError::Client(ClientError::Forbidden(text)) => text,
-            other => return other,
-        };
-        let of_namespace = format!("gatetoken:{namespace}");
-        let (action, uri) = not_granted(&text).unwrap_or((action, &of_namespace));
-        let user = &self.username;
-        CliError::Failed(format!(
-            "{text}\nAn operator can grant it: gatemint acl grant {uri} {user} {action} --data DIR"
-        ))
+        match self.with_what_to_grant(error) {
+            CliError::Client(ClientError::Forbidden(text)) => {
+                self.to_be_granted(&text, action, &format!("gatetoken:{namespace}"))
+            }
+            other => other,
+        }
     }
-}
-
-/// Action and resource of a refusal that names them: `… manage on job://… was not granted …`.
-fn not_granted(text: &str) -> Option<(&str, &str)> {
-    let (before, after) = text.split_once(" on ")?;
-    let (action, uri) = (before.rsplit(' ').next()?, after.split(' ').next()?);
-    let known = ["list", "read", "write", "manage"].contains(&action) && uri.contains("://");
-    known.then_some((action, uri))
 }
 
 fn needed(namespace: Option<String>) -> Result<Name, CliError> {
@@ -398,20 +390,6 @@ impl Door {
                 ended.map_err(|error| access.with_next_step(error, &namespace, "write"))?;
                 Ok(namespace)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_says_what_has_to_be_granted() {
-        let told = r#"gatetokens.kubegateway.kubevirt.io "x" is forbidden: manage on job://default/ada/train was not granted to you"#;
-        assert_eq!(not_granted(told), Some(("manage", "job://default/ada/train")));
-        for other in ["", "writing gate tokens of this namespace was not granted to you", "based on x", "read on you"] {
-            assert_eq!(not_granted(other), None, "{other}");
         }
     }
 }

@@ -1,13 +1,18 @@
 //! `login`, `logout`, `whoami`, `passwd` and `token`: what a user does over HTTP.
 
-use std::io::{IsTerminal, Write};
-
+use axum::http::Method;
 use clap::Args;
 use etcetera::BaseStrategy;
 
-use super::{CliError, Global, door::Access, output, password};
+use super::{
+    CliError, Global, ask,
+    door::Access,
+    output,
+    passed_config::{self, Passed},
+    password,
+};
 use crate::{
-    client::{ClientError, Credentials, LoginFile, Remote, Session, Turn, WebUrl},
+    client::{ClientError, Credentials, LoginFile, PassedConfig, Remote, Session, Turn, WebUrl},
     clock::{Clock, SystemClock},
     domain::Secret,
     http::UserView,
@@ -45,6 +50,14 @@ async fn turn(file: &LoginFile) -> Result<Turn, CliError> {
     Ok(file.turn(waits).await.map_err(ClientError::from)?)
 }
 
+/// The passed config of the environment, where no login is kept that comes before it.
+///
+/// # Errors
+/// It is malformed.
+pub(super) fn passed_in_place_of_a_login() -> Result<Option<Passed>, CliError> {
+    if file().is_ok_and(|file| file.exists()) { Ok(None) } else { passed_config::of_environment() }
+}
+
 /// A fresh access token of the login.
 ///
 /// # Errors
@@ -62,7 +75,7 @@ pub(super) async fn refresh(global: &Global) -> Result<(Remote, Session), CliErr
 }
 
 /// Refuses `--url` where it names another place than the login's.
-fn is_the_one(global: &Global, url: &str) -> Result<(), CliError> {
+pub(super) fn is_the_one(global: &Global, url: &str) -> Result<(), CliError> {
     let Some(wanted) = &global.url else { return Ok(()) };
     if Remote::at(url)?.is_at(wanted) {
         return Ok(());
@@ -72,7 +85,7 @@ fn is_the_one(global: &Global, url: &str) -> Result<(), CliError> {
 }
 
 /// Refuses a store where only a login makes sense.
-fn over_http(global: &Global, command: &str) -> Result<(), CliError> {
+pub(super) fn over_http(global: &Global, command: &str) -> Result<(), CliError> {
     if global.data.is_some() {
         return Err(CliError::Usage(format!(
             "`{command}` works over HTTP with a login, not on a store: leave out --data"
@@ -95,10 +108,12 @@ impl Login {
         if remote.url().is_exposed() {
             output::aside(&format!("WARNING: {url} is plain http: the password crosses the network readable"));
         }
-        let asks = !global.no_input && std::io::stdin().is_terminal();
+        let asks = ask::somebody(global);
         let username = match self.username {
             Some(name) => name,
-            None if asks && !self.password_stdin => ask_name(&url, kept.as_ref().map(|login| login.username.as_str()))?,
+            None if asks && !self.password_stdin => {
+                ask::line(&format!("User at {url}"), kept.as_ref().map(|login| login.username.as_str()))?
+            }
             None => return Err(CliError::Usage("who signs in? give --username NAME".into())),
         };
         let password = if self.password_stdin {
@@ -153,24 +168,6 @@ impl Login {
     }
 }
 
-fn ask_name(url: &str, usual: Option<&str>) -> Result<String, CliError> {
-    let mut err = std::io::stderr().lock();
-    let asked = match usual {
-        Some(usual) => write!(err, "User at {url} [{usual}]: "),
-        None => write!(err, "User at {url}: "),
-    };
-    let mut name = String::new();
-    asked
-        .and_then(|()| err.flush())
-        .and_then(|()| std::io::stdin().read_line(&mut name))
-        .map_err(|error| CliError::Failed(format!("the name could not be read: {error}")))?;
-    match (name.trim(), usual) {
-        ("", Some(usual)) => Ok(usual.to_owned()),
-        ("", None) => Err(CliError::Usage("no name was given; nothing was done".into())),
-        (name, _) => Ok(name.to_owned()),
-    }
-}
-
 /// `logout`: ends the session there and forgets it here.
 pub(super) async fn logout(global: &Global, forget: bool) -> Result<(), CliError> {
     over_http(global, "logout")?;
@@ -215,13 +212,46 @@ pub(super) async fn logout(global: &Global, forget: bool) -> Result<(), CliError
 pub(super) async fn whoami(global: &Global) -> Result<(), CliError> {
     over_http(global, "whoami")?;
     let access = Access::of_login(global).await?;
+    if let Some(passed) = access.passed() {
+        return show_service_account(&access, passed, global).await;
+    }
     let me: UserView = access.get(&["me"]).await?;
     super::users::show(&me, global)
+}
+
+/// Whom a passed config makes one, once the service has said that it still does.
+async fn show_service_account(access: &Access, passed: &PassedConfig, global: &Global) -> Result<(), CliError> {
+    let config: serde_json::Value = access.ask_at(Method::GET, &["api", "v1", "config"], &[], None).await?;
+    if config["authorized"] != true {
+        return Err(access.nobody("the service does not know it").into());
+    }
+    let token = &passed.token;
+    let ends = token.expires_at.map(crate::clock::Timestamp::rfc3339);
+    if global.json {
+        return output::json(&serde_json::json!({
+            "name": access.username, "namespace": token.namespace, "cluster": passed.cluster, "url": passed.url,
+            "expires_at": ends,
+        }));
+    }
+    output::sheet(&[
+        ("Name", access.username.clone()),
+        ("Namespace", token.namespace.clone()),
+        ("Cluster", passed.cluster.clone()),
+        ("Service", passed.url.clone()),
+        ("Expires at", ends.unwrap_or_else(|| "never".to_owned())),
+    ]);
+    Ok(())
 }
 
 /// `token`: a fresh access token and nothing else on stdout.
 pub(super) async fn token(global: &Global) -> Result<(), CliError> {
     over_http(global, "token")?;
+    if let Some(passed) = passed_in_place_of_a_login()? {
+        return Err(CliError::Usage(format!(
+            "{} holds a long-lived token and no session: `gatemint credential service-account` makes a short-lived one of it",
+            passed.variable
+        )));
+    }
     let (_, session) = refresh(global).await?;
     if global.json {
         return output::json(&serde_json::json!({ "access_token": session.access.expose() }));
@@ -242,7 +272,7 @@ impl Passwd {
         over_http(global, "passwd")?;
         let (old, new): (Secret<String>, Secret<String>) = if self.password_stdin {
             password::two_lines_from_stdin()?
-        } else if global.no_input || !std::io::stdin().is_terminal() {
+        } else if !ask::somebody(global) {
             return Err(CliError::Usage("two passwords are needed and nobody can be asked: --password-stdin".into()));
         } else {
             (password::ask("Old password: ")?, password::ask_twice()?)

@@ -3,10 +3,14 @@
 //! Exit codes: 0, 1 refused or failed, 2 used wrongly. Errors go to stderr and say what to do next.
 
 mod acl;
+mod ago;
+mod ask;
 mod backup;
 mod clients;
+mod credential;
 mod door;
 mod gate_tokens;
+mod identity;
 mod inspect;
 mod keys;
 mod link;
@@ -14,9 +18,12 @@ pub mod listener;
 mod log_queue;
 mod login;
 mod metrics;
+mod options;
 mod output;
+mod passed_config;
 mod password;
 mod serve;
+mod service_accounts;
 mod shell;
 mod sites;
 mod token;
@@ -36,6 +43,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 With --data, GATEMINT_DATA or GATEMINT_STORE a command works on the state itself; else over HTTP, with the login.
+Where there is none, GATEMINT_PASSED_CONFIG (or APOLO_ or NEURO_PASSED_CONFIG) may hold a service account's full token.
 
 Examples:
   gatemint serve
@@ -45,6 +53,8 @@ Examples:
   gatemint client create ci --data .gatemint
   gatemint tokens list --account ada --data .gatemint
   gatemint link --allow '/reports/*' --then /reports/q3
+  gatemint service-account create --name test
+  gatemint acl grant job:mytestjob ada/service-accounts/test read
   gatemint token inspect --jwks http://127.0.0.1:9000/.well-known/jwks.json < access-token";
 
 /// With the commit, where it is known: `0.1.0 (3f2a9c1d4b5e 2026-11-22)`.
@@ -116,9 +126,17 @@ enum Command {
     /// Make, show, change and end sites: which hosts are which resources
     #[command(subcommand)]
     Site(sites::Site),
-    /// Give, take away and list users' permissions
+    /// Give, take away, list and check permissions
     #[command(subcommand)]
     Acl(acl::Acl),
+    /// Make, show and end service accounts, for programs, and their long-lived tokens
+    ServiceAccount(service_accounts::ServiceAccounts),
+    /// Make an identity for a client elsewhere, which requests short-lived tokens for itself, and say what it may do
+    #[command(subcommand)]
+    Identity(identity::Identity),
+    /// Print a short-lived token in the form that another program takes
+    #[command(subcommand)]
+    Credential(credential::Credential),
     /// Make, show and end gate tokens: each opens the URLs that it names, and nothing else
     #[command(subcommand)]
     GateToken(gate_tokens::GateToken),
@@ -244,6 +262,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Client(client) => client.run(&global, &settings).await,
             Command::Site(site) => site.run(&global, &settings).await,
             Command::Acl(acl) => acl.run(&global, &settings).await,
+            Command::ServiceAccount(accounts) => accounts.run(&global, &settings).await,
+            Command::Identity(identity) => identity.run(&global, &settings).await,
+            Command::Credential(credential) => credential.run(&global).await,
             Command::GateToken(gate_token) => gate_token.run(&global, &settings).await,
             Command::Link(link) => link.run(&global, &settings).await,
             Command::Key(key) => key.run(&global, &settings).await,

@@ -128,6 +128,32 @@ pub(super) fn sheet(rows: &[(&str, String)]) {
     }
 }
 
+/// Names and values one under another, as Apolo's command line prints them.
+pub(super) fn inset_sheet(rows: &[(&str, String)]) {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in rows {
+        line(format!(" {name:width$}  {}", on_one_line(value)).trim_end());
+    }
+}
+
+/// Rows under headings with a rule below them, as Apolo's command line prints them.
+pub(super) fn ruled_table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| on_one_line(&cell))).collect();
+    let headings = headings.map(str::to_owned);
+    let width = |column: usize| {
+        let cells = std::iter::once(&headings).chain(&rows).map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let shown = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        line(format!("  {}", cells.join("   ")).trim_end());
+    };
+    shown(&headings);
+    line(&format!(" {}", "─".repeat(widths.iter().sum::<usize>() + 3 * (N - 1) + 2)));
+    rows.iter().for_each(shown);
+}
+
 /// The log, once it was started.
 static LOG: OnceLock<LogQueue> = OnceLock::new();
 

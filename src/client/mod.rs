@@ -2,8 +2,12 @@
 
 mod http;
 mod login;
+mod passed_config;
 mod remote;
+mod service_account_token;
 
 pub use http::{Http, HttpError, WebUrl};
 pub use login::{Login, LoginFile, LoginFileError, Room, Turn};
-pub use remote::{ClientError, Credentials, Remote, Session};
+pub use passed_config::{BadPassedConfig, PassedConfig};
+pub use remote::{ClientError, Credentials, Lacking, Remote, Session};
+pub use service_account_token::{MAX_TOKEN, NoServiceAccountToken, ServiceAccountToken};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use zeroize::Zeroize;
 
@@ -44,9 +44,21 @@ pub enum ClientError {
     /// The service refuses.
     #[error("{0}")]
     Refused(String),
+    /// The service does not know who asks: the token is of no use any more.
+    #[error("{0}")]
+    Unauthenticated(String),
     /// The service knows who asks, and says no.
     #[error("{0}")]
     Forbidden(String),
+    /// The same, with what was not granted.
+    #[error("{}", told(.0))]
+    Lacking(Vec<Lacking>),
+    /// There is no such thing, or the caller may not know of it.
+    #[error("{0}")]
+    Absent(String),
+    /// It is there already, or in another state.
+    #[error("{0}")]
+    Conflict(String),
     /// Too often.
     #[error("{text}; again in {seconds} s")]
     Throttled {
@@ -63,6 +75,20 @@ pub enum ClientError {
         /// The answer's status.
         status: StatusCode,
     },
+}
+
+/// What was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// The resource.
+    pub uri: String,
+    /// What was to be done with it.
+    pub action: String,
+}
+
+fn told(lacking: &[Lacking]) -> String {
+    let each: Vec<_> = lacking.iter().map(|Lacking { uri, action }| format!("{action} on {uri}")).collect();
+    format!("{} was not granted", each.join(", "))
 }
 
 /// What a sign-in shows.
@@ -83,6 +109,7 @@ struct TokenReply {
     access_token: String,
     refresh_token: Option<String>,
     refresh_expires_in: Option<u64>,
+    expires_in: Option<u64>,
 }
 
 impl Drop for TokenReply {
@@ -98,9 +125,11 @@ pub struct Session {
     pub login: Login,
     /// The access token.
     pub access: Secret<String>,
+    /// When it ends, if the service says so.
+    pub access_ends_at: Option<Timestamp>,
 }
 
-/// Where refusals tell what they are: RFC 6749 §5.2, RFC 9457, or a Kubernetes `Status`.
+/// Where refusals tell what they are: RFC 6749 §5.2, RFC 9457, a Kubernetes `Status`, or Apolo's JSON.
 #[derive(Default, Deserialize)]
 struct Told {
     message: Option<String>,
@@ -108,6 +137,9 @@ struct Told {
     error_description: Option<String>,
     detail: Option<String>,
     field: Option<String>,
+    description: Option<String>,
+    #[serde(default)]
+    missing: Vec<Lacking>,
 }
 
 impl Told {
@@ -122,8 +154,14 @@ impl Told {
                 _ => detail.clone(),
             });
         }
-        [&self.error_description, &self.message, &self.error].into_iter().find_map(Clone::clone)
+        [&self.error_description, &self.message, &self.description, &self.error].into_iter().find_map(Clone::clone)
     }
+}
+
+/// The line of text with which Apolo's dialect says that there is no such service account.
+fn absent_account(answer: &Answer) -> Option<String> {
+    let text = std::str::from_utf8(&answer.body).ok()?;
+    (text.starts_with("Service account ") && text.len() <= 400 && !text.contains('\n')).then(|| text.to_owned())
 }
 
 /// A reply that no gatemint gives.
@@ -132,11 +170,21 @@ fn strange(url: &WebUrl) -> ClientError {
 }
 
 fn refused(answer: &Answer, url: &WebUrl) -> ClientError {
-    match (Told::of(answer).text(), answer.retry_after) {
+    let told = Told::of(answer);
+    if answer.status == StatusCode::FORBIDDEN && !told.missing.is_empty() {
+        return ClientError::Lacking(told.missing);
+    }
+    if let (StatusCode::NOT_FOUND, Some(text)) = (answer.status, absent_account(answer)) {
+        return ClientError::Absent(text);
+    }
+    match (told.text(), answer.retry_after) {
         (Some(text), Some(seconds)) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
             ClientError::Throttled { text, seconds }
         }
+        (Some(text), _) if answer.status == StatusCode::UNAUTHORIZED => ClientError::Unauthenticated(text),
         (Some(text), _) if answer.status == StatusCode::FORBIDDEN => ClientError::Forbidden(text),
+        (Some(text), _) if answer.status == StatusCode::NOT_FOUND => ClientError::Absent(text),
+        (Some(text), _) if answer.status == StatusCode::CONFLICT => ClientError::Conflict(text),
         (Some(text), _) => ClientError::Refused(text),
         (None, after) if answer.status.is_server_error() => {
             let after = after.map(|seconds| format!(", again in {seconds} s")).unwrap_or_default();
@@ -276,7 +324,8 @@ impl Remote {
         // RFC 6749 §6: without a new one the old one goes on.
         let refresh_token = reply.refresh_token.take().map(Secret::new).or(login.refresh_token);
         let access = Secret::new(std::mem::take(&mut reply.access_token));
-        Some(Session { login: Login { refresh_token, expires_at, ..login }, access })
+        let access_ends_at = reply.expires_in.map(|left| now + Duration::from_secs(left));
+        Some(Session { login: Login { refresh_token, expires_at, ..login }, access, access_ends_at })
     }
 
     /// Asks for one of its resources, by a path in segments; an answer without a body is null.

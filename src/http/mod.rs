@@ -2,6 +2,7 @@
 //!
 //! A *dialect* is a folder: its routes, its wire types, its way to say no. It may use the domain, never another dialect.
 
+mod apolo;
 mod bearer;
 mod body;
 mod described;
@@ -27,6 +28,8 @@ use axum::{
 use tower_http::cors::CorsLayer;
 
 #[cfg(feature = "cli")]
+pub(crate) use apolo::{service_account_object, service_account_token_objects};
+#[cfg(feature = "cli")]
 pub(crate) use kubernetes::gate_token_object;
 pub use source_address::PeerAddress;
 #[cfg(feature = "cli")]
@@ -47,7 +50,7 @@ pub enum Function {
     Discovery,
     /// Gate tokens and signed links, and the door for proxies.
     Gate,
-    /// The other resources under `/v1`.
+    /// The other resources: those under `/v1`, service accounts with their tokens, permissions.
     Admin,
     /// Every route: one function, one URL; also `serve`.
     Http,
@@ -149,9 +152,12 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         );
     }
     let mut routes = ours;
+    // No other origin's page has any business with these.
+    if function.serves(Function::Admin) {
+        routes = routes.merge(apolo::routes()).merge(kubernetes::admin_routes());
+    }
     if function.serves(Function::Gate) {
-        // No other origin's page has any business with these.
-        routes = routes.merge(kubernetes::routes()).merge(kube_gateway::routes()).merge(forward_auth::routes());
+        routes = routes.merge(kubernetes::gate_routes()).merge(kube_gateway::routes()).merge(forward_auth::routes());
     }
     if function.serves(Function::Discovery) {
         // Public by nature: any page may read keys and discovery documents.
@@ -164,6 +170,8 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
         .fallback(async |uri: Uri| {
             if oauth::is_ours(uri.path()) {
                 oauth::nothing_here()
+            } else if apolo::is_ours(uri.path()) {
+                apolo::nothing_here()
             } else if kubernetes::is_ours(uri.path()) {
                 kubernetes::nothing_here()
             } else {

@@ -98,10 +98,8 @@ impl Function {
     /// Whether it signs tokens.
     pub(super) fn signs(self) -> bool {
         match self {
-            Self::Http(http::Function::Token | http::Function::Gate | http::Function::Http) | Self::All => true,
-            Self::Http(http::Function::Discovery | http::Function::Admin) | Self::Authorizer | Self::RotateKeys => {
-                false
-            }
+            Self::Http(http::Function::Discovery) | Self::Authorizer | Self::RotateKeys => false,
+            Self::Http(_) | Self::All => true,
         }
     }
 

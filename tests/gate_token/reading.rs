@@ -127,25 +127,38 @@ async fn discovery_needs_no_token_and_names_what_is_served() {
     };
     assert_eq!(get("/api").await["versions"], json!(["v1"]));
     let groups = get("/apis").await;
-    assert_eq!(groups["groups"].as_array().unwrap().len(), 1);
-    let group = get("/apis/kubegateway.kubevirt.io").await;
-    assert_eq!(group["preferredVersion"], groups["groups"][0]["preferredVersion"]);
+    let groups: Vec<_> = groups["groups"].as_array().unwrap().clone();
+    for group in &groups {
+        let name = group["name"].as_str().unwrap();
+        let alone = get(&format!("/apis/{name}")).await;
+        assert_eq!((&alone["name"], &alone["preferredVersion"]), (&group["name"], &group["preferredVersion"]));
+        assert_eq!(group["preferredVersion"]["groupVersion"].as_str().unwrap().split('/').next(), Some(name));
+    }
     assert!(get("/version").await["gitVersion"].as_str().unwrap().starts_with("v1.20."));
     assert_eq!(all.test.store.round_trips(), (0, 0), "nothing is read for it");
+    let mut paths = vec![("/api/v1".to_owned(), "v1")];
+    paths.extend(groups.iter().map(|group| {
+        let version = group["preferredVersion"]["groupVersion"].as_str().unwrap();
+        (format!("/apis/{version}"), version)
+    }));
     let mut named = 0;
-    for (path, namespaces) in [("/api/v1", "/api/v1/namespaces/vms"), ("/apis/kubegateway.kubevirt.io/v1beta1", "")] {
-        let list = get(path).await;
-        assert_eq!(list["kind"], "APIResourceList");
+    for (path, version) in paths {
+        let list = get(&path).await;
+        assert_eq!((&list["kind"], &list["groupVersion"]), (&json!("APIResourceList"), &json!(version)));
         for resource in list["resources"].as_array().unwrap() {
-            let root = if namespaces.is_empty() { format!("{path}/namespaces/vms") } else { namespaces.to_owned() };
-            let served = all.get(&format!("{root}/{}", resource["name"].as_str().unwrap()), &all.root).await;
-            assert_eq!((served.status, &resource["namespaced"]), (StatusCode::OK, &json!(true)), "{}", served.text);
-            assert!(served.json["kind"].as_str().unwrap().starts_with(resource["kind"].as_str().unwrap()));
+            let name = resource["name"].as_str().unwrap().replace('/', "/any/");
+            let namespace = if resource["namespaced"] == true { "/namespaces/vms" } else { "" };
+            let served = all.get(&format!("{path}{namespace}/{name}"), &all.root).await;
+            // What is only asked, and not kept, has nothing to be listed.
+            let lists = resource["verbs"].as_array().unwrap().contains(&json!("list"));
+            let expected: &[u16] = if lists { &[200] } else { &[403, 405] };
+            assert!(expected.contains(&served.status.as_u16()), "{}", served.text);
+            assert!(!lists || served.json["kind"].as_str().unwrap().starts_with(resource["kind"].as_str().unwrap()));
             named += 1;
         }
     }
-    assert_eq!(named, 3);
-    println!("counted: 6 documents of discovery, {named} resources in them, all served");
+    assert_eq!((groups.len(), named), (3, 8));
+    println!("counted: {} documents of discovery, {named} resources in them, all served", 4 + 2 * groups.len());
 }
 
 #[tokio::test]
@@ -188,13 +201,19 @@ async fn the_gate_server_and_the_names_of_secrets_are_there_to_be_read_and_no_da
 /// The routes of this dialect: what they answer has a sample event each.
 #[test]
 fn every_route_has_a_sample_event() {
-    const GROUP: &str = "/apis/kubegateway.kubevirt.io/v1beta1";
+    const METHODS: [(&str, &str); 4] = [("get(", "GET"), ("post(", "POST"), ("patch(", "PATCH"), ("delete(", "DELETE")];
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = fs::read_to_string(root.join("src/http/kubernetes/mod.rs")).unwrap();
-    let patterns: Vec<&str> = source
-        .split('"')
-        .filter(|text| ["/version", "/api", "/apis"].iter().any(|start| text.starts_with(start)))
-        .filter(|text| text.len() > 5 || *text == "/api")
+    let pieces: Vec<&str> = source.split('"').collect();
+    let starts = ["/version", "/api", "/apis", "/kubernetes/"];
+    // A path, and what follows it: who answers which method there. What nobody may look at has no answer to be seen.
+    let patterns: Vec<(&str, Vec<&str>)> = pieces
+        .windows(2)
+        .filter(|pair| starts.iter().any(|start| pair[0].starts_with(start)) && pair[1].contains("::"))
+        .map(|pair| {
+            let answers = pair[1].replace("get(token_request::read_nothing)", "");
+            (pair[0], METHODS.iter().filter(|(call, _)| answers.contains(call)).map(|(_, method)| *method).collect())
+        })
         .collect();
     let expected: Value =
         serde_json::from_str(&fs::read_to_string(root.join("tests/events/expected.json")).unwrap()).unwrap();
@@ -205,24 +224,23 @@ fn every_route_has_a_sample_event() {
         let method = event["requestContext"]["http"]["method"].as_str().unwrap().to_owned();
         seen.entry(event["rawPath"].as_str().unwrap().to_owned()).or_default().push(method);
     }
-    let mut found = 0;
-    for pattern in &patterns {
+    let (mut found, mut missing) = (0, Vec::new());
+    for (pattern, wanted) in &patterns {
         let matches = |path: &str| {
             let (wanted, have): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
             wanted.len() == have.len() && wanted.iter().zip(&have).all(|(a, b)| a.starts_with('{') || a == b)
         };
         let methods: Vec<&String> =
             seen.iter().filter(|(path, _)| matches(path)).flat_map(|(_, methods)| methods).collect();
-        let wanted: &[&str] = match *pattern {
-            pattern if pattern == format!("{GROUP}/namespaces/{{namespace}}/gatetokens") => &["GET", "POST"],
-            pattern if pattern == format!("{GROUP}/namespaces/{{namespace}}/gatetokens/{{name}}") => &["GET", "DELETE"],
-            _ => &["GET"],
-        };
         for method in wanted {
-            assert!(methods.iter().any(|have| have == method), "no sample event: {method} {pattern}");
-            found += 1;
+            if methods.iter().any(|have| have == method) {
+                found += 1;
+            } else {
+                missing.push(format!("{method} {pattern}"));
+            }
         }
     }
-    assert!(patterns.len() >= 12, "{patterns:?}");
+    assert!(missing.is_empty(), "no sample event:\n{}", missing.join("\n"));
+    assert!(patterns.len() >= 27, "{patterns:?}");
     println!("counted: {found} sample events for {} routes", patterns.len());
 }

@@ -322,6 +322,9 @@ async fn a_resource_is_in_this_cluster_and_of_one_spelling_however_it_comes() {
     let mut refused = Vec::new();
     refused.push(permission::grant(service, now, &operator, &eve, &other).await.unwrap_err());
     refused.push(permission::replace(service, now, &operator, &eve, &other).await.unwrap_err());
+    // It might have been granted when this cluster was called so: then it can be taken away.
+    let nothing = permission::revoke(service, now, &operator, &eve, &[other[0].0.clone()]).await.unwrap_err();
+    assert_eq!(nothing.kind, RefusalKind::Conflict);
     for refusal in &refused {
         assert_eq!((refusal.kind, refusal.field), (RefusalKind::Invalid, Some("uri")), "{refusal}");
     }

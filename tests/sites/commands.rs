@@ -1,11 +1,11 @@
-//! `gatemint site` and `gatemint acl`: both doors show the same, and refuse the same.
+//! `gatemint site`: both doors show the same, and refuse the same.
 
 use std::{
     path::Path,
     process::{Output, Stdio},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{HOST, RESOURCE};
 use crate::{
@@ -92,66 +92,6 @@ fn the_door_to_the_store_and_the_door_over_http_agree() {
 }
 
 #[test]
-fn permissions_are_given_listed_and_taken_away_on_the_store() {
-    let home = tempfile::tempdir().unwrap();
-    let data = started(home.path());
-    run(&data, &["user", "create", "ada", "--generate"]).ok();
-    let granted = run(&data, &["acl", "grant", "gatetoken:vms", "ada", "write"]).ok();
-    assert!(granted.out.contains("gatetoken://default/vms") && granted.out.contains("write"), "{}", granted.out);
-    let event: Value = granted
-        .err
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|line| line.to_string().contains("permission_granted"))
-        .unwrap_or_else(|| panic!("{}", granted.err));
-    for word in ["ada", "gatetoken://default/vms", "write", "operator"] {
-        assert!(event.to_string().contains(&format!("\"{word}\"")), "{word}: {event}");
-    }
-    let job = "job://default/eve/notebook";
-    let view = run(&data, &["acl", "grant", job, "ada", "manage", "--json"]).ok().json();
-    assert_eq!(view, json!({"uri": job, "action": "manage"}));
-    let lower = run(&data, &["acl", "grant", job, "ada", "read", "--json"]).ok();
-    assert_eq!(lower.json()["action"], "manage", "never lowered");
-    assert!(lower.err.contains("manage") && lower.err.contains("acl revoke"), "{}", lower.err);
-    let all = json!([{"uri": "gatetoken://default/vms", "action": "write"}, {"uri": job, "action": "manage"}]);
-    for list in [&["acl", "ls", "-u", "ada", "--json"][..], &["acl", "list", "--user", "ada", "--json"]] {
-        assert_eq!(run(&data, list).ok().json(), all);
-    }
-    let table = run(&data, &["acl", "ls", "-u", "ada"]).ok().out;
-    assert!(table.starts_with("URI") && table.contains(job) && table.lines().count() == 3, "{table}");
-
-    let revoked = run(&data, &["acl", "revoke", "gatetoken://default/vms", "ada"]).ok();
-    assert!(revoked.out.is_empty() && revoked.err.contains("permission_revoked"), "{}", revoked.err);
-    run(&data, &["acl", "revoke", "gatetoken:vms", "ada"]).refused(1, &["granted nothing"]);
-    assert_eq!(run(&data, &["acl", "ls", "-u", "admin", "--json"]).ok().json(), json!([]));
-
-    run(&data, &["acl", "grant", "gatetoken:vms", "nobody", "write"]).refused(1, &["there is no user of that name"]);
-    run(&data, &["acl", "revoke", "gatetoken:vms", "nobody"]).refused(1, &["there is no user of that name"]);
-    run(&data, &["acl", "ls", "-u", "nobody"]).refused(1, &["there is no user of that name"]);
-    run(&data, &["acl", "ls"]).refused(2, &["--user"]);
-    for action in ["deny", "own", "", "WRITE", "admin"] {
-        run(&data, &["acl", "grant", "gatetoken:vms", "ada", action]).refused(2, &["list, read, write, manage"]);
-    }
-    for uri in ["job:x", "vms", "", "gatetoken:", "gatetoken:A/b", "job://default", "job://default/../x"] {
-        run(&data, &["acl", "grant", uri, "ada", "read"]).refused(1, &["uri: "]);
-        run(&data, &["acl", "revoke", uri, "ada"]).refused(1, &["uri: "]);
-    }
-    run(&data, &["acl", "grant", "job:x", "ada", "read"]).refused(1, &["whole URI", "gatetoken:NAMESPACE"]);
-    run(&data, &["acl", "grant", "job://other/ada", "ada", "read"]).refused(1, &["GATEMINT_CLUSTER", "default"]);
-
-    // A user that is made again has none of it.
-    run(&data, &["user", "delete", "ada"]).ok();
-    run(&data, &["user", "create", "ada", "--generate"]).ok();
-    assert_eq!(run(&data, &["acl", "ls", "-u", "ada", "--json"]).ok().json(), json!([]));
-
-    // Over HTTP there is none of it yet, and that is said before anybody is asked to sign in.
-    for arguments in [&["acl", "ls", "-u", "ada"][..], &["acl", "grant", "gatetoken:vms", "ada", "write"]] {
-        Done::new(over_http(home.path(), arguments)).refused(2, &["this version", "--data"]);
-    }
-    println!("counted: 3 grants, 1 revoked, 30 commands refused");
-}
-
-#[test]
 fn the_cluster_is_a_setting_and_a_name() {
     let home = tempfile::tempdir().unwrap();
     let data = started(home.path());
@@ -179,7 +119,7 @@ fn the_cluster_is_a_setting_and_a_name() {
 #[test]
 fn every_help_text_has_an_example() {
     let mut seen = 0;
-    for command in [&["site", "create"][..], &["site", "set"], &["acl", "grant"], &["acl", "revoke"], &["acl", "ls"]] {
+    for command in [&["site", "create"][..], &["site", "set"]] {
         let help = gatemint().args(command).arg("--help").output().unwrap();
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(text.contains("Example") && text.contains(&format!("gatemint {}", command.join(" "))), "{text}");

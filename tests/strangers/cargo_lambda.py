@@ -2,9 +2,10 @@
 directory of a `gatemint serve`, and with its state in DynamoDB and its keys in Secrets Manager, both emulated.
 
 What to expect is in tests/events/expected.json: steps in order, where one may need what an earlier answer was asked to
-keep (a JSON pointer into its body).
+keep (a JSON pointer into its body; `keep_decoded` where it is in base64).
 """
 
+import base64
 import contextlib
 import functools
 import json
@@ -191,6 +192,9 @@ def judged(step, answer, kept):
     for name, pointer in step.get("keep", {}).items():
         with contextlib.suppress(ValueError, LookupError):
             kept[name] = pointed_at(json.loads(body), pointer)
+    for name, pointer in step.get("keep_decoded", {}).items():
+        with contextlib.suppress(ValueError, LookupError):
+            kept[name] = base64.b64decode(pointed_at(json.loads(body), pointer)).decode()
     print(f"{step['event']}: {status or error or body}", flush=True)
     right = status == step.get("status") and all(part in body for part in step.get("body_contains", []))
     right = right and all(part in headers.get(name, "") and name in headers for name, part in step.get("headers", {}).items())

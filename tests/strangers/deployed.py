@@ -1,5 +1,6 @@
 """template.yaml in an emulator of AWS, unchanged, with IAM in force, as its users and operators see it."""
 
+import base64
 import contextlib
 import functools
 import http.client
@@ -29,6 +30,9 @@ FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Gate": "gate", "Admin"
 GUARDED = "flow://default/guarded"
 GATE_TOKENS = "/apis/kubegateway.kubevirt.io/v1beta1/namespaces/vms/gatetokens"
 COOKIE = "kg-jwt-session-code"
+# Where permissions and service accounts are.
+ACCOUNTS, USERS = "/api/v1/service_accounts", "/api/v1/users"
+TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 
 class Deployed:
@@ -132,10 +136,23 @@ class Deployed:
         }
         return self.curl("/oauth2/token", "-d", urlencode([*fields.items(), *(("resource", url) for url in urls)]))
 
-    def verify(self, token, url, method="GET"):
+    def service_account(self, access, owner, name):
+        """Makes a service account over the API, in its owner's namespace, and returns its token."""
+        new = {"name": name, "default_cluster": "default", "default_project": owner}
+        return token_in(answered(self.json(ACCOUNTS, access, new), 201, "a service account"))
+
+    def permissions(self, principal, *uris, method="POST"):
+        """Grants `read` on resources over the API, as an admin, or revokes it."""
+        path = f"{USERS}/{principal.replace('/', ':')}/permissions"
+        if method == "DELETE":
+            return self.json(f"{path}?{urlencode([('uri', uri) for uri in uris])}", self.admin, method=method)
+        return self.json(path, self.admin, [{"uri": uri, "action": "read"} for uri in uris], method)
+
+    def verify(self, token, url, method="GET", cookie=COOKIE, audience=None):
         """What a proxy hears that asks about a request with a token, with the answer's headers."""
-        asked = {"X-Original-Method": method, "X-Original-URL": url, "Cookie": f"{COOKIE}={token}"}
-        return self.curl("/auth/verify", "-i", *(part for name, value in asked.items() for part in ("-H", f"{name}: {value}")))
+        asked = {"X-Original-Method": method, "X-Original-URL": url, "Cookie": f"{cookie}={token}"}
+        path = f"/auth/verify?{urlencode({'audience': audience})}" if audience else "/auth/verify"
+        return self.curl(path, "-i", *(part for name, value in asked.items() for part in ("-H", f"{name}: {value}")))
 
     def introspection(self, token):
         return self.form("/oauth2/introspect", token=token, **self.judge)
@@ -246,6 +263,11 @@ def curl(url, *arguments):
     check(done.returncode == 0, f"curl {url} ended with {done.returncode}: {done.stderr}")
     body, _, status = done.stdout.rpartition("\n")
     return Answer(int(status), None, body)
+
+
+def token_in(answer):
+    """The token in the full token that a service account is shown with, once."""
+    return json.loads(base64.b64decode(answer.json()["token"]))["token"]
 
 
 def answered(answer, status, what):

@@ -3,28 +3,18 @@
 kubectl shows its token over TLS alone, so that a small TLS server stands before the service, as a load balancer would.
 """
 
-import contextlib
-import datetime
 import functools
-import ipaddress
 import json
 import os
 import re
-import shutil
-import socket
-import ssl
-import subprocess
-import threading
 
 import kubernetes
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from kubectls import Kubectl, kubectls
 from kubernetes.client.exceptions import ApiException
-from support import ENVIRONMENT, Serve, check, counted, equal, gatemint, get, password_grant, temporary_directory
+from support import Serve, check, counted, equal, gatemint, get, password_grant, temporary_directory
+from tls import Tls, certificate
 
 GROUP, VERSION, PLURAL, NAMESPACE = "kubegateway.kubevirt.io", "v1beta1", "gatetokens", "vms"
-DEBIAN = "v1.20."
 FULL = f"gatetoken.{GROUP}"
 
 
@@ -32,131 +22,6 @@ def gate_token(name, labels=None, **spec):
     metadata = {"name": name, "namespace": NAMESPACE, **({"labels": labels} if labels else {})}
     spec = {"secret-name": "gatemint-jwt-secret", "urls": [f"/vms/{name}/*"], **spec}
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "GateToken", "metadata": metadata, "spec": spec}
-
-
-# --- TLS
-
-
-def certificate(place):
-    """A certificate of its own for 127.0.0.1, and its key, as files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(addresses, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (place / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (place / "key.pem").write_bytes(secret)
-    return place / "cert.pem", place / "key.pem"
-
-
-class Tls:
-    """Takes TLS connections on a free port, and hands what they carry on to another one."""
-
-    def __init__(self, cert, key):
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(cert, key)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.target = None
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=self.carry, args=(connection,), daemon=True).start()
-
-    def carry(self, connection):
-        with contextlib.suppress(OSError), self.context.wrap_socket(connection, server_side=True) as outside:
-            with socket.create_connection(("127.0.0.1", self.target)) as inside:
-                back = threading.Thread(target=self.pump, args=(inside, outside), daemon=True)
-                back.start()
-                self.pump(outside, inside)
-                back.join(60)
-
-    @staticmethod
-    def pump(source, sink):
-        with contextlib.suppress(OSError):
-            while piece := source.recv(65536):
-                sink.sendall(piece)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-
-# --- kubectl
-
-
-def kubectls(place):
-    """Name -> program: the one at hand, and Debian's, which is unpacked if the one at hand is another."""
-    found = {}
-    at_hand = shutil.which("kubectl")
-    found[client_version(at_hand)] = at_hand
-    if not any(version.startswith(DEBIAN) for version in found):
-        command = ["apt-get", "download", "kubernetes-client"]
-        download = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        packages = sorted(place.glob("kubernetes-client_*.deb"))
-        check(packages, f"Debian's package kubernetes-client cannot be had: {download.stdout}")
-        subprocess.run(["dpkg-deb", "-x", str(packages[0]), str(place / "debian")], check=True)
-        program = place / "debian" / "usr" / "bin" / "kubectl"
-        found[client_version(program)] = program
-    return found
-
-
-def client_version(program):
-    text = subprocess.run([str(program), "version", "--client", "-o", "json"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    return json.loads(text)["clientVersion"]["gitVersion"]
-
-
-class Kubectl:
-    """One kubectl with a home and a configuration of its own, in the namespace."""
-
-    def __init__(self, program, place, url, cert, token):
-        self.program, self.place, self.commands = str(program), place, 0
-        place.mkdir()
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority": str(cert)}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}],
-            "current-context": "x",
-        }
-        (place / "config").write_text(json.dumps(config))
-        (place / "config").chmod(0o600)
-        self.environment = {**ENVIRONMENT, "HOME": str(place), "KUBECONFIG": str(place / "config")}
-
-    def run(self, *arguments, stdin=None):
-        self.commands += 1
-        return subprocess.run(
-            [self.program, *arguments],
-            env=self.environment,
-            input=stdin if stdin is not None else "",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def __call__(self, *arguments, stdin=None):
-        done = self.run(*arguments, stdin=stdin)
-        check(done.returncode == 0, f"kubectl {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
-        return done.stdout
-
-    def refused(self, words, *arguments, stdin=None):
-        done = self.run(*arguments, stdin=stdin)
-        check(done.returncode != 0, f"kubectl {' '.join(arguments)} was not refused: {done.stdout}")
-        check(words in done.stderr, f"kubectl {' '.join(arguments)}: {words!r} is not in {done.stderr!r}")
 
 
 def opened(serve, token, name):
@@ -172,7 +37,8 @@ def opened(serve, token, name):
 def walk(kubectl, serve, host):
     """What somebody does with kubectl and GateTokens, from discovery to the last delete."""
     names = {line.split()[0] for line in kubectl("api-resources").splitlines()[1:]}
-    equal(names, {"gatetokens", "gateservers", "secrets"}, "the resources that kubectl finds")
+    known = {"gatetokens", "gateservers", "secrets", "serviceaccounts", "roles", "rolebindings", "tokenreviews"}
+    equal(names, known, "the resources that kubectl finds")
     check("gatemint" in kubectl("version"), "kubectl version shows the service's")
 
     create = ("create", "--validate=false", "-f", "-")
@@ -310,7 +176,7 @@ def main():
             serve.stranger = stranger(serve)
             os.makedirs(place / "kubectl")
             for version, program in kubectls(place).items():
-                kubectl = Kubectl(program, place / "kubectl" / version, url, cert, admin)
+                kubectl = Kubectl(program, place / "kubectl" / version, url, cert, {"token": admin}, NAMESPACE)
                 made = walk(kubectl, serve, f"127.0.0.1:{tls.port}")
                 counted(f"{kubectl.commands} commands of kubectl {version}, {made} GateTokens made, listed and deleted")
             made = python_client(url, cert, admin, serve)

@@ -13,7 +13,7 @@ def plain_routes():
     """Their paths, as the code has them; those about which Envoy asks with one path, one with a slash at its end, and none."""
     (verify,) = re.findall(r'const PATH: &str = "(.+)";', source("http", "forward_auth", "mod.rs"))
     yield from (verify, f"{verify}/", f"{verify}/x", f"{verify}/x/y.z/")
-    for dialect in ("kube_gateway", "kubernetes"):
+    for dialect in ("apolo", "kube_gateway", "kubernetes"):
         yield from re.findall(r'\(\s*"(/[^"]*)",\s*(?:get|post)\(', source("http", dialect, "mod.rs"))
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from urllib.parse import urlencode
 
-from deployed import COOKIE, GATE_TOKENS, GUARDED, Deployed, Emulator, answered, curl
+from deployed import ACCOUNTS, COOKIE, GATE_TOKENS, GUARDED, TOKEN_REVIEWS, Deployed, Emulator, answered, curl
 from plain_routes import plain_routes
 from stack_rights import every_right_is_needed, without_action
 from support import ROOT, check, counted, decoded, equal, gatemint, temporary_directory
@@ -35,6 +35,7 @@ def main():
         a_link(stack)
         a_one_time_link(stack)
         an_exchange(stack)
+        a_service_accounts_life(stack)
         finish_rotation = every_right_is_needed(stack)
         what_alarms_are_about_is_written(stack)
         a_rotation_under_load(stack, finish_rotation)
@@ -47,6 +48,7 @@ PARAMETERS = {
     "SigningAlgorithm": "EdDSA",
     "CorsOrigins": "https://app.example.org",
     "Cluster": "west",
+    "Org": "acme",
     "GateMaxLife": "2h",
     "LinkTarget": "/console.html?vm={namespace}/{name}",
     "ForwardHeaders": "forwarded",
@@ -75,6 +77,8 @@ def a_stack_with_parameters(emulator, stack):
     equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 6, "whom the alarms tell")
     alarmed = {one["Value"] for alarm in alarms for one in alarm["Dimensions"] if one["Name"] in ("function", "FunctionName")}
     equal(alarmed, {names[logical] for logical in ("Token", "Authorizer", "RotateKeys")}, "the functions that alarms are about, by their own names")
+    told = answered(other.json("/api/v1/config", other.admin), 200, "what Apolo's clients are told").json()
+    equal((told["orgs"][0]["name"], told["clusters"][0]["name"]), ("acme", "west"), "the organisation that was chosen, and the cluster")
     what_was_chosen_for_gate_tokens(other)
     a_rotation_held_up(other)
 
@@ -357,6 +361,69 @@ def an_exchange(stack):
     answered(stack.form("/oauth2/revoke", token=reply["refresh_token"]), 200, "a revocation")
     answered(stack.guarded_by_cookie(token), 401, "the guarded route after the session")
     counted("1 access token exchanged; 5 requests with what came of it, refused without permission and session")
+
+
+def a_service_accounts_life(stack):
+    """Made, granted, let in, asked about, revoked and ended, through three functions."""
+    access = answered(stack.password_grant("nina", stack.user("nina")), 200, "a password grant").json()["access_token"]
+    token = stack.service_account(access, "nina", "bot")
+    principal, user = "nina/service-accounts/bot", "system:serviceaccount:nina:bot"
+    # As Apolo's clients write it: between cluster and namespace is the organisation.
+    uri = GUARDED.replace("default/", "default/default-org/")
+    asked = 0
+
+    def at_both_doors(status, of=token):
+        """A proxy's question, and the authorizer's."""
+        nonlocal asked
+        asked += 2
+        answered(stack.guarded(of), status, "the guarded route with a service account's token")
+        return answered(stack.verify(of, stack.guarded_target, cookie="dat"), status, "a proxy's question about it")
+
+    at_both_doors(403)
+    granted = answered(stack.permissions(principal, uri), 201, "a grant").json()
+    equal(granted, [{"uri": uri, "action": "read"}], "what was granted")
+    told = headers(at_both_doors(200))
+    equal(told["kubeflow-userid"], user, "whom the proxy is told")
+    check("system:serviceaccounts:nina" in told["x-auth-request-groups"], f"its groups: {told}")
+    (used,) = answered(stack.json(f"{ACCOUNTS}/bot/tokens", access), 200, "its tokens").json()
+    check(used["last_used_at"], f"when it was last used: {used}")
+
+    # It may request tokens for itself once it is bound, as in Arrikto's guide; its owner may at once.
+    request = "/kubernetes/api/v1/namespaces/nina/serviceaccounts/bot/token"
+    spec = {"spec": {"audiences": ["pipelines.example.org"], "expirationSeconds": 600}}
+    answered(stack.json(request, token, spec), 403, "a TokenRequest of its own")
+    roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/nina"
+    named, group = {"name": "bot-create-token", "namespace": "nina"}, "rbac.authorization.k8s.io"
+    rule = {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["bot"], "verbs": ["create"]}
+    bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": named["name"]}, "subjects": [{"kind": "ServiceAccount", "name": "bot", "namespace": "nina"}]}
+    answered(stack.json(f"{roles}/roles", access, {"metadata": named, "rules": [rule]}), 201, "a Role")
+    answered(stack.json(f"{roles}/rolebindings", access, {"metadata": named, **bound}), 201, "a RoleBinding")
+    short = answered(stack.json(request, token, spec), 201, "a TokenRequest of its own, bound").json()["status"]["token"]
+    asked_about = lambda **more: stack.verify(short, stack.guarded_target, cookie="dat", **more)  # noqa: E731
+    answered(asked_about(), 403, "a proxy's question about it, for nobody")
+    told = answered(asked_about(audience="pipelines.example.org"), 200, "a proxy's question about it, for its audience")
+    equal(headers(told)["kubeflow-userid"], user, "whom the proxy is told of a short-lived token")
+
+    def reviewed():
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": short, "audiences": ["pipelines.example.org"]}}
+        return answered(stack.json(TOKEN_REVIEWS, stack.admin, review), 201, "a TokenReview").json()["status"]
+
+    equal((reviewed()["authenticated"], reviewed()["user"]["username"]), (True, user), "what a TokenReview says")
+    keys = [answered(stack.curl(path), 200, "the keys").json() for path in ("/.well-known/jwks.json", "/openid/v1/jwks")]
+    equal(*keys, "the keys at Kubernetes' path")
+
+    answered(stack.permissions(principal, uri, method="DELETE"), 204, "a revocation")
+    at_both_doors(403)
+    answered(stack.permissions(principal, uri), 201, "a grant")
+    at_both_doors(200)
+    answered(stack.json(f"{ACCOUNTS}/bot", access, method="DELETE"), 204, "its end")
+    at_both_doors(401)
+    answered(asked_about(audience="pipelines.example.org"), 401, "a proxy's question about its short-lived token")
+    equal(reviewed()["authenticated"], False, "what a TokenReview says of it")
+    again = stack.service_account(access, "nina", "bot")
+    at_both_doors(401)
+    at_both_doors(403, again)
+    counted(f"1 service account made, granted, bound, revoked, deleted and made again; {asked} questions about its tokens, 5 about a short-lived one")
 
 
 def the_authorizer(stack):

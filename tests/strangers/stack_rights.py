@@ -7,7 +7,7 @@ there is the right to write log lines: tests/strangers/template_rules.py holds t
 
 import copy
 
-from deployed import FUNCTIONS, GATE_TOKENS, GUARDED, answered
+from deployed import ACCOUNTS, FUNCTIONS, GATE_TOKENS, GUARDED, USERS, answered, token_in
 from support import check, counted, equal
 
 UNJUDGED = {"WriteLog"}
@@ -15,7 +15,7 @@ KEYS = ("Condition", "ForAllValues:StringLike", "dynamodb:LeadingKeys")
 
 
 class Refused(Exception):
-    """The service says that it cannot: an answer of 5xx, or a rotation that failed."""
+    """The service says that it cannot: an answer of 5xx, or a rotation that failed; or what is done in passing was not done."""
 
 
 def worked(answer, status, what):
@@ -37,7 +37,20 @@ class Uses:
         self.admin = stack.admin
         made = answered(stack.gate_token("of-the-authorizer", urls=[stack.guarded_target]), 201, "a gate token")
         self.gate_token = made.json()["status"]["token"]
+        stack.service_account(self.long_lived, "erin", "bot")
+        stack.command("acl", "grant", GUARDED, "erin/service-accounts/bot", "read")
+        self.bot = self.of_the_bot()
         self.made = 0
+
+    def of_the_bot(self):
+        """A new token of a service account, which nobody has used."""
+        return token_in(worked(self.stack.json(f"{ACCOUNTS}/bot/rotate", self.long_lived, {"overlap": 0}), 200, "a rotation"))
+
+    def its_use_is_known(self):
+        """Where a use cannot be written down, nobody is refused for it."""
+        (token,) = worked(self.stack.json(f"{ACCOUNTS}/bot/tokens", self.long_lived), 200, "the tokens of a service account").json()
+        if not token["last_used_at"]:
+            raise Refused("a token that was used is shown as never used")
 
     def token(self):
         stack, old = self.stack, self.passwords["dana"]
@@ -67,6 +80,9 @@ class Uses:
         worked(stack.form("/auth/jwt/set", token=made["status"]["token"]), 303, "pressing a link's button")
         worked(stack.verify(self.gate_token, stack.guarded_target), 200, "a question about a gate token")
         worked(stack.verify(self.long_lived, stack.guarded_target), 200, "a question about an access token")
+        self.bot = self.of_the_bot()
+        worked(stack.verify(self.bot, stack.guarded_target, cookie="dat"), 200, "a question about a service account's token")
+        self.its_use_is_known()
         worked(stack.json(one, self.admin, method="DELETE"), 200, "deleting it")
 
     def admin_(self):
@@ -84,16 +100,29 @@ class Uses:
             ("POST", "/v1/sites", {"id": name, "host": f"{name}.example.org", "resource": f"flow://default/{name}"}, 201),
             ("DELETE", f"/v1/sites/{name}", None, 204),
         ]
+        permissions = f"{USERS}/erin:service-accounts:bot/permissions"
+        uri = f"job://default/default-org/{name}"
+        steps += [
+            ("POST", permissions, [{"uri": uri, "action": "write"}], 201),
+            ("DELETE", f"{permissions}?uri={uri}", None, 204),
+            ("POST", "/api/v1/namespaces/erin/serviceaccounts", {"metadata": {"name": name}}, 201),
+            ("POST", f"/api/v1/namespaces/erin/serviceaccounts/{name}/token", {"spec": {"audiences": ["x"]}}, 201),
+            ("DELETE", f"/api/v1/namespaces/erin/serviceaccounts/{name}", None, 200),
+        ]
         for method, path, body, status in steps:
             worked(self.stack.json(path, self.admin, body, method), status, f"{method} {path}")
         live = worked(self.stack.json("/v1/tokens?account=dana&limit=99", self.admin), 200, "a list of tokens").json()["items"]
         for kind in ("gate", "session"):
             ended = next(token["id"] for token in live if token["kind"] == kind)
             worked(self.stack.json(f"/v1/tokens/{ended}", self.admin, method="DELETE"), 204, f"ending a token of the kind {kind}")
+        self.bot = self.of_the_bot()
+        worked(self.stack.json(f"{USERS}/erin:service-accounts:bot/permissions", self.bot), 200, "what it holds, read by a service account")
+        self.its_use_is_known()
 
     def authorizer(self):
         worked(self.stack.guarded(self.long_lived), 200, "a guarded route")
         worked(self.stack.guarded_by_cookie(self.gate_token), 200, "a guarded route with a gate token")
+        worked(self.stack.guarded(self.bot), 200, "a guarded route with a service account's token")
 
     def rotate_keys(self):
         _, ended = self.stack.rotate()

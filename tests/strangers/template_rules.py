@@ -25,18 +25,16 @@ TABLE = {
         "write": "account session throttle fresh",
         # What an exchange makes, it never reads.
         "only_write": "gate",
-        "read": "client sa perm site keys",
+        "read": "client perm site names keys",
         "secrets": {"SigningSecret": "read", "RefreshSecret": "read"},
     },
     "discovery": {"write": "", "read": "keys", "secrets": {}},
-    "gate": {"write": "gate", "read": "account session client sa perm site fresh keys", "secrets": {"SigningSecret": "read"}},
-    # It signs nothing yet. With the first route that does, it reads the signing secret.
-    "admin": {"write": "account session client gate sa perm site fresh names", "read": "keys", "secrets": {}},
-    "authorizer": {"write": "", "read": "account session client gate sa perm site fresh keys", "secrets": {}},
+    # When a service account's token was last used, it may write; never the token.
+    "gate": {"write": "gate used", "read": "account session client sa perm site fresh names keys", "secrets": {"SigningSecret": "read"}},
+    "admin": {"write": "account session client gate sa perm used site fresh names", "read": "keys", "secrets": {"SigningSecret": "read"}},
+    "authorizer": {"write": "", "read": "account session client gate sa perm used site fresh names keys", "secrets": {}},
     "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
 }
-# Kinds that the code has, and that a function of the table does not use yet.
-NOT_YET = {"admin": {"perm"}}
 READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
@@ -52,6 +50,7 @@ SETTINGS_OF = {
     # An exchange mints, too.
     "GATEMINT_GATE_MAX_LIFE": {"token", "gate"},
     "GATEMINT_LINK_TARGET": {"gate"},
+    "GATEMINT_ORG": {"admin"},
     "GATEMINT_FORWARD_HEADERS": {"gate"},
     "GATEMINT_SIGNING_ALG": {"rotate-keys"},
 }
@@ -81,9 +80,10 @@ VAULT = "${AWS::StackName}-${Birth}"
 # Which function serves a path, the first line that fits.
 OWNERS = [
     (r"/oauth2/.*|/realms/[^/]+/protocol/openid-connect/(token|revoke|logout|token/introspect)|/v1/me/password", "token"),
-    (r"/\.well-known/.*|/realms/[^/]+/protocol/openid-connect/certs|/healthz|/readyz|/openapi\.json|/docs", "discovery"),
+    (r"/\.well-known/.*|/realms/[^/]+/protocol/openid-connect/certs|/openid/v1/jwks|/healthz|/readyz|/openapi\.json|/docs", "discovery"),
+    (r"/v1/.*|/api/v1/(config|service_accounts(/.*)?|users/.*|namespaces/.*)|/kubernetes/.*", "admin"),
+    (r"/apis/(rbac\.authorization\.k8s\.io/v1/namespaces/.*|authentication\.k8s\.io/v1/tokenreviews)", "admin"),
     (r"/auth/(jwt/(request|set)|verify(/.*)?)|/version/?|/api(/.*)?|/apis(/.*)?", "gate"),
-    (r"/v1/.*", "admin"),
 ]
 
 
@@ -191,10 +191,9 @@ def rights(names, functions, of):
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield from judged(function, logical, statement, kinds, secrets)
         row = TABLE[function]
-        used = KINDS - NOT_YET.get(function, set())
-        writes = set(row["write"].split()) & used
-        reads = (set(row["read"].split()) & used) | writes
-        writes |= set(row.get("only_write", "").split()) & used
+        writes = set(row["write"].split()) & KINDS
+        reads = (set(row["read"].split()) & KINDS) | writes
+        writes |= set(row.get("only_write", "").split()) & KINDS
         if kinds != {"read": reads, "write": writes}:
             yield f"{function}: kinds of rows are {kinds}"
         if secrets != {name: {"read", how} for name, how in row["secrets"].items()}:
@@ -445,7 +444,14 @@ DAMAGES = [
     ("kinds", lambda t: keys_of(t, "Gate", "WriteRows").append("session#*")),
     ("kinds", lambda t: keys_of(t, "Gate", "ReadRows").remove("perm#*")),
     ("kinds", lambda t: keys_of(t, "Gate", "ReadRows").append("throttle#*")),
-    ("kinds", lambda t: keys_of(t, "Admin", "WriteRows").append("perm#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "WriteRows").append("sa#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "WriteRows").append("perm#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "WriteRows").remove("used#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "ReadRows").remove("names#*")),
+    ("kinds", lambda t: keys_of(t, "Token", "ReadRows").append("sa#*")),
+    ("kinds", lambda t: keys_of(t, "Admin", "WriteRows").remove("sa#*")),
+    ("kinds", lambda t: keys_of(t, "Admin", "WriteRows").append("keys#*")),
+    ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("sa#*")),
     ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("gate#*")),
     ("kinds", lambda t: policy_of(t, "Authorizer").append(statement(t, "Gate", "WriteRows"))),
     ("secrets", lambda t: statement(t, "Token", "ReadSecrets")["Resource"].pop()),
@@ -454,6 +460,8 @@ DAMAGES = [
     ("secrets", lambda t: statement(t, "Gate", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
     ("secrets", lambda t: policy_of(t, "Gate").remove(statement(t, "Gate", "ReadSigningSecret"))),
     ("secrets", lambda t: policy_of(t, "Gate").append(statement(t, "RotateKeys", "WriteSigningSecret"))),
+    ("secrets", lambda t: policy_of(t, "Admin").remove(statement(t, "Admin", "ReadSigningSecret"))),
+    ("secrets", lambda t: statement(t, "Admin", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
     ("secrets", lambda t: policy_of(t, "Authorizer").append(statement(t, "RotateKeys", "ReadSigningSecret"))),
     ("secrets", lambda t: policy_of(t, "Token").append(statement(t, "RotateKeys", "WriteSigningSecret"))),
     ("role", lambda t: properties(t, "Discovery").update(Role={"Fn::GetAtt": ["TokenRole", "Arn"]})),
@@ -468,6 +476,7 @@ DAMAGES = [
     ("is told", lambda t: properties(t, "Gate")["Environment"]["Variables"].pop("GATEMINT_FORWARD_HEADERS")),
     ("is told", lambda t: properties(t, "Token")["Environment"]["Variables"].pop("GATEMINT_GATE_MAX_LIFE")),
     ("is told", lambda t: t["Globals"]["Function"]["Environment"]["Variables"].pop("GATEMINT_CLUSTER")),
+    ("is told", lambda t: properties(t, "Admin")["Environment"]["Variables"].pop("GATEMINT_ORG")),
     ("whose headers", lambda t: t["Parameters"]["ForwardHeaders"].update(Default="forwarded")),
     ("log lines", lambda t: properties(t, "TokenLog").pop("RetentionInDays")),
     ("outlive", lambda t: t["Resources"]["Table"].pop("DeletionPolicy")),
@@ -503,6 +512,11 @@ DAMAGES = [
     ("leads to", lambda t: t["Resources"].pop("CertsRoute")),
     ("the route", lambda t: properties(t, "KubernetesVersionRoute").update(RouteKey="ANY /version/")),
     ("leads to", lambda t: t["Resources"].pop("KubernetesCoreResourcesRoute")),
+    ("leads to", lambda t: t["Resources"].pop("KubernetesNamespacesRoute")),
+    ("leads to", lambda t: t["Resources"].pop("KubernetesRolesRoute")),
+    ("leads to", lambda t: t["Resources"].pop("KubernetesTokenReviewsRoute")),
+    ("leads to", lambda t: t["Resources"].pop("ApoloServiceAccountsRoute")),
+    ("leads to", lambda t: properties(t, "ApoloUsersRoute").update(RouteKey="ANY /api/v1/users/{name}")),
     ("leads to", lambda t: properties(t, "LinksAndVerifyRoute").update(RouteKey="ANY /auth/verify")),
     ("leads to", lambda t: properties(t, "KubernetesGroupResourcesRoute").update(RouteKey="GET /apis/{proxy+}")),
     ("404", lambda t: t["Resources"].pop("OtherRoute")),
@@ -539,7 +553,7 @@ def main():
     template = yaml_parse((ROOT / "template.yaml").read_text())
     found = list(problems(template))
     check(not found, "\n".join(["template.yaml:", *found]))
-    check(KINDS == {"account", "session", "client", "throttle", "gate", "perm", "site", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
+    check(KINDS == {"account", "session", "client", "throttle", "gate", "sa", "perm", "used", "site", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
     statements = [one for function in ("Token", "Discovery", "Gate", "Admin", "Authorizer", "RotateKeys") for one in policy_of(template, function)]
     routes = sum(len(methods) for methods in ROUTES.values())
     edges = sum(len(list(references(one))) for one in transformed(template)["Resources"].values())

@@ -14,9 +14,12 @@ from support import BIN, ENVIRONMENT, ROOT, check, counted, free_port, temporary
 
 # The sections, each with what must have been done before.
 READY = "curl -sS --retry 20 --retry-connrefused http://127.0.0.1:9000/readyz 2>/dev/null >ready"
+SERVED = f"gatemint serve --listen 127.0.0.1:9000 > serve.log 2>&1 &\n{READY}"
 TOURS = {
     "A tour of the commands": "",
-    "Gate tokens and signed links": f"gatemint serve --listen 127.0.0.1:9000 > serve.log 2>&1 &\n{READY}",
+    "Gate tokens and signed links": SERVED,
+    "Service accounts": SERVED,
+    "Identities for clients outside of a cluster": SERVED,
 }
 
 

@@ -121,6 +121,18 @@ pub async fn create(service: &Service, now: Timestamp, new: NewAccount, actor: &
     }
 }
 
+/// Whether somebody has each of these namespaces.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn are_namespaces(service: &Service, now: Timestamp, names: &[&str]) -> Result<bool, Refusal> {
+    let keys: Vec<_> = names.iter().map(|name| NamespaceOwner::key_of(name)).collect();
+    if keys.is_empty() {
+        return Ok(true);
+    }
+    Ok(service.store.get(now, &keys).await?.iter().all(Option::is_some))
+}
+
 /// Reads an account.
 ///
 /// # Errors

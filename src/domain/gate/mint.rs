@@ -1,6 +1,6 @@
 //! Making, reading and ending gate tokens: who may, and what a request must say.
 
-use std::{collections::BTreeMap, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Exchange, GateToken, Minter, Origin, Pattern, Patterns, Through, Verbs, parse_duration, token::LONGEST};
 use crate::{
@@ -236,7 +236,7 @@ fn times(
     }
     let nbf = match from {
         None => now,
-        Some(text) => rfc3339(text)
+        Some(text) => Timestamp::parse_rfc3339(text)
             .ok_or_else(|| Refusal::invalid(FROM, "must be a time as of RFC 3339, e.g. 2026-11-22T10:00:00Z"))?,
     };
     let exp = nbf + life;
@@ -247,21 +247,6 @@ fn times(
         return Err(Refusal::invalid(FROM, "with this duration the token would end more than 31 days from now"));
     }
     Ok((nbf, exp))
-}
-
-/// A moment as of RFC 3339 §5.6, with date, time and offset; a fraction of a second is dropped.
-fn rfc3339(text: &str) -> Option<Timestamp> {
-    // jiff reads more spellings than the RFC has.
-    let bytes = text.as_bytes();
-    let shaped = (20..=40).contains(&bytes.len())
-        && bytes[4] == b'-'
-        && bytes[7] == b'-'
-        && bytes[10].eq_ignore_ascii_case(&b'T')
-        && bytes[13] == b':'
-        && bytes[16] == b':'
-        && !text.contains(['[', ' ', ',']);
-    let moment = jiff::Timestamp::from_str(text).ok().filter(|_| shaped)?;
-    u64::try_from(moment.as_second()).ok().map(Timestamp)
 }
 
 /// Writes a new gate token, and signs it.

@@ -7,7 +7,14 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{dress::Failure, kinds::list_metadata, options::Query};
+use super::{
+    dress::Failure,
+    kinds::{Kind, list_metadata},
+    options::Query,
+};
+
+/// How long a list gets, in bytes, before it ends early: an answer of a Lambda function ends at 6 MB.
+pub(super) const LONGEST_LIST: usize = 4 * 1024 * 1024;
 
 /// How whoever asks wants to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +70,32 @@ pub(super) struct Row {
 /// A column: its heading, its format, and what it is about.
 pub(super) type Column = (&'static str, &'static str, &'static str);
 
+/// A list, as whoever asks wants it.
+pub(super) fn listed(
+    kind: &Kind,
+    columns: &[Column],
+    rows: Vec<Row>,
+    next: Option<String>,
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<Response, Failure> {
+    match Shape::of(headers) {
+        Shape::Table(version) => table(version, columns, rows, next, query),
+        Shape::Object => Ok(Json(kind.list(rows.into_iter().map(|row| row.object).collect(), next)).into_response()),
+    }
+}
+
+/// One object, as whoever asks wants it.
+pub(super) fn shown(columns: &[Column], row: Row, headers: &HeaderMap, query: &Query) -> Result<Response, Failure> {
+    match Shape::of(headers) {
+        Shape::Table(version) => table(version, columns, vec![row], None, query),
+        Shape::Object => Ok(Json(row.object).into_response()),
+    }
+}
+
 /// A table of these rows. Each carries the metadata of its object, the object itself, or nothing of it, as
 /// `includeObject` says; unless it is said, its metadata.
-pub(super) fn table(
+fn table(
     api_version: &str,
     columns: &[Column],
     rows: Vec<Row>,

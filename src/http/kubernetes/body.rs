@@ -6,14 +6,22 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use super::dress::Failure;
+use super::{
+    dress::Failure,
+    protobuf::{self, Unreadable},
+};
 use crate::http::{
     body::{BadBody, is_media_type, read},
     json::Unrepeated,
 };
 
-/// Reads a body; none if it is empty.
+/// Reads a body of JSON, or of Kubernetes' Protobuf; none if it is empty.
 pub(super) async fn object(request: Request) -> Result<Option<Map<String, Value>>, Failure> {
+    object_of(request, &["application/json"]).await
+}
+
+/// Reads a body of one of these media types, all of them JSON; none if it is empty.
+pub(super) async fn object_of(request: Request, types: &[&str]) -> Result<Option<Map<String, Value>>, Failure> {
     let (parts, body) = request.into_parts();
     let body = read(body).await.map_err(|why| match why {
         BadBody::TooLarge => {
@@ -24,13 +32,22 @@ pub(super) async fn object(request: Request) -> Result<Option<Map<String, Value>
     if body.is_empty() {
         return Ok(None);
     }
-    // Kubernetes' Python client names none, and means JSON. Nothing is authorised by a cookie, so no form can come this way.
     let content_type = parts.headers.get(header::CONTENT_TYPE);
-    if content_type.is_some() && !is_media_type(content_type, "application/json") {
+    if types.contains(&"application/json") && is_media_type(content_type, protobuf::MEDIA_TYPE) {
+        return protobuf::read(&body).map(Some).map_err(|why| match why {
+            Unreadable::Kind => unsupported(types),
+            Unreadable::Form => Failure::bad_request("the body is not in the form of Kubernetes' Protobuf"),
+        });
+    }
+    // Kubernetes' Python client names none, and means JSON. Nothing is authorised by a cookie, so no form can come this way.
+    if content_type.is_some() && !types.iter().any(|wanted| is_media_type(content_type, wanted)) {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",
-            "the body must be JSON: Content-Type: application/json (kubectl turns YAML into it by itself)",
+            format!(
+                "the body must be JSON: Content-Type: {} (kubectl turns YAML into it by itself)",
+                types.join(" or ")
+            ),
         ));
     }
     match serde_json::from_slice(&body) {
@@ -44,6 +61,15 @@ pub(super) async fn object(request: Request) -> Result<Option<Map<String, Value>
             Err(Failure::bad_request(format!("{what} ({place})")))
         }
     }
+}
+
+fn unsupported(types: &[&str]) -> Failure {
+    let types = types.join(" or ");
+    Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UnsupportedMediaType",
+        format!("the body must be JSON: Content-Type: {types} (kubectl turns YAML into it by itself)"),
+    )
 }
 
 /// A field whose value is not what its place takes.
@@ -111,6 +137,24 @@ impl<'a> Fields<'a> {
         match self.get(name) {
             None => Ok(false),
             Some(value) => value.as_bool().ok_or_else(|| self.wrong(name, "must be true or false")),
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Wrong> {
+        self.get(name).map(|value| value.as_i64().ok_or_else(|| self.wrong(name, "must be a whole number"))).transpose()
+    }
+
+    /// The value itself.
+    pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
+        self.get(name)
+    }
+
+    /// Refuses a field that is there and says something else.
+    pub(super) fn expect(&self, name: &str, expected: &str, text: &'static str) -> Result<(), Wrong> {
+        match self.text(name)? {
+            Some(other) if other != expected => Err(self.wrong_value(name, text)),
+            Some(_) | None => Ok(()),
         }
     }
 

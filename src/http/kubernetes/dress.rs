@@ -48,6 +48,19 @@ impl Failure {
         failure.on(kind.group, kind.name, name).because(field, cause, text)
     }
 
+    /// Nobody with the rights of this user may do that, in the words of Kubernetes: `what` of the object `of` that name.
+    pub(super) fn cannot(user: &str, verb: &str, what: &Kind, of: &Kind, namespace: &str, name: &str) -> Self {
+        let (name, namespace) = (shown(name), shown(namespace));
+        let message = format!(
+            "{} {name:?} is forbidden: User {user:?} cannot {verb} resource {:?} in API group {:?} in the namespace \
+             {namespace:?}",
+            of.qualified(of.plural),
+            what.plural,
+            of.group
+        );
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).on(of.group, of.plural, name)
+    }
+
     fn on(mut self, group: &str, kind: &str, name: &str) -> Self {
         for (field, text) in [("name", name), ("group", group), ("kind", kind)] {
             if !text.is_empty() {
@@ -139,9 +152,12 @@ impl IntoResponse for Failure {
     }
 }
 
-/// The answer to a delete.
+/// The answer to a delete; without a `uid` if objects of the kind have none.
 pub(super) fn deleted(kind: &Kind, name: &str, uid: &str) -> Response {
-    let details = json!({ "name": name, "group": kind.group, "kind": kind.plural, "uid": uid });
+    let mut details = json!({ "name": name, "group": kind.group, "kind": kind.plural });
+    if !uid.is_empty() {
+        details["uid"] = uid.into();
+    }
     Json(json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details, "code": 200
     }))

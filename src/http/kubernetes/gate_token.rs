@@ -1,7 +1,5 @@
 //! The GateToken as an object: read from a request, and shown.
 
-use std::fmt::Write as _;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -9,6 +7,7 @@ use super::{
     accept::Row,
     body::{Fields, Wrong},
     kinds::GATE_TOKEN,
+    metadata::{age, given, uuid},
 };
 use crate::{
     clock::Timestamp,
@@ -17,9 +16,6 @@ use crate::{
         mint::{NewGateToken, Shown},
     },
 };
-
-/// The field of an object that carries its name.
-pub(super) const NAME: &str = "metadata.name";
 
 /// A GateToken that is to be made.
 pub(super) struct Wanted {
@@ -32,15 +28,14 @@ pub(super) struct Wanted {
 /// Reads the object that is to be made in a namespace. What its fields say is for the domain to judge; what else an object
 /// may hold (annotations, a status) is passed over, except for fields of `spec` that nobody knows.
 pub(super) fn read(body: &Fields<'_>, namespace: &str) -> Result<Wanted, Wrong> {
-    expect(body, "apiVersion", &GATE_TOKEN.api_version(), "must be kubegateway.kubevirt.io/v1beta1")?;
-    expect(body, "kind", GATE_TOKEN.name, "must be GateToken")?;
+    body.expect("apiVersion", &GATE_TOKEN.api_version(), "must be kubegateway.kubevirt.io/v1beta1")?;
+    body.expect("kind", GATE_TOKEN.name, "must be GateToken")?;
     // A field of the spec that got one level up must not get lost.
     body.only(&["apiVersion", "kind", "metadata", "spec", "status"])?;
     let metadata = body.object("metadata")?;
-    expect(&metadata, "namespace", namespace, "must be the namespace of the path")?;
+    metadata.expect("namespace", namespace, "must be the namespace of the path")?;
     let spec = body.object("spec")?;
     spec.only(&SPEC)?;
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let [key_set, secret_namespace, secret_file, urls, verbs, from, duration, one_time] = SPEC;
     let new = NewGateToken {
         name: metadata.text("name")?.unwrap_or_default(),
@@ -61,25 +56,9 @@ pub(super) fn read(body: &Fields<'_>, namespace: &str) -> Result<Wanted, Wrong> 
 const SPEC: [&str; 8] =
     ["secret-name", "secret-namespace", "secret-file", "urls", "verbs", "from", "duration", "one-time"];
 
-/// Refuses a field that is there and says something else.
-fn expect(fields: &Fields<'_>, name: &str, expected: &str, text: &'static str) -> Result<(), Wrong> {
-    match fields.text(name)? {
-        Some(other) if other != expected => Err(fields.wrong_value(name, text)),
-        Some(_) | None => Ok(()),
-    }
-}
-
 /// The `uid` of a gate token's object.
 pub(super) fn uid(token: &GateToken) -> String {
-    let mut text = String::with_capacity(36);
-    for (n, byte) in token.id.drawn().into_iter().enumerate() {
-        if [4, 6, 8, 10].contains(&n) {
-            text.push('-');
-        }
-        // To write into a String cannot fail.
-        _ = write!(text, "{byte:02x}");
-    }
-    text
+    uuid(token.id.drawn())
 }
 
 /// The one condition: whether the token is there to be used.
@@ -175,46 +154,4 @@ pub(super) fn row(shown: &Shown, now: Timestamp) -> Row {
         age(now.since(token.created_at).as_secs()),
     ];
     Row { cells, object: render(shown, now) }
-}
-
-/// A time span as kubectl's users know it: two units while it is short of the greater one.
-fn age(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let two = |greater: u64, unit: char, rest: u64, lesser: char| match rest {
-        0 => format!("{greater}{unit}"),
-        rest => format!("{greater}{unit}{rest}{lesser}"),
-    };
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, 'm', seconds % 60, 's'),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(days, 'd', hours % 24, 'h'),
-        _ => format!("{days}d"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_age_reads_as_kubectl_writes_it() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (150, "2m30s"),
-            (601, "10m"),
-            (10_800, "3h"),
-            (11_000, "3h3m"),
-            (28_800, "8h"),
-            (172_800, "2d"),
-            (180_000, "2d2h"),
-            (864_000, "10d"),
-        ] {
-            assert_eq!(age(seconds), text);
-        }
-    }
 }

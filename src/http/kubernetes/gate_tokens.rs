@@ -9,12 +9,13 @@ use axum::{
 
 use super::{
     At,
-    accept::{Row, Shape, table},
+    accept::{self, Row, listed},
     body::{Fields, object},
     dress::{Failure, deleted},
-    gate_token::{self, COLUMNS, NAME, Wanted},
+    gate_token::{self, COLUMNS, Wanted},
     kinds::GATE_TOKEN,
-    options::{ListOptions, Query, continue_after, no_dry_run},
+    metadata::{GENERATE_NAME, NAME, like_made_up, made_up},
+    options::{ListOptions, Query, continue_after, deletion},
 };
 use crate::{
     clock::Timestamp,
@@ -27,7 +28,6 @@ use crate::{
         },
         ids::Name,
     },
-    entropy::Entropy,
     http::{App, bearer},
 };
 
@@ -36,15 +36,6 @@ const BATCH: usize = 99;
 
 /// The most that are read for one request, in batches.
 const MOST_BATCHES: usize = 20;
-
-/// How long a list gets, in bytes, before it ends early: an answer of a Lambda function ends at 6 MB.
-const LONGEST_LIST: usize = 4 * 1024 * 1024;
-
-/// The letters of a made-up name's end: Kubernetes' own, which make no words.
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// How many of them there are.
-const MADE_UP: usize = 5;
 
 /// What comes of a refusal about one GateToken, or about all.
 fn failing(name: &str) -> impl Fn(Refusal) -> Failure + '_ {
@@ -89,12 +80,10 @@ async fn create_under(
     new: NewGateToken,
     prefix: &str,
 ) -> Result<Shown, Failure> {
-    const GENERATE_NAME: &str = "metadata.generateName";
-    // Judged with an end that is as long as the made-up one.
-    Name::parse(&format!("{prefix}{}", "x".repeat(MADE_UP)), GENERATE_NAME).map_err(failing(""))?;
+    Name::parse(&like_made_up(prefix), GENERATE_NAME).map_err(failing(""))?;
     let mut taken = None;
     for _ in 0..ROUNDS {
-        let name = format!("{prefix}{}", made_up(app.service.entropy.as_ref()));
+        let name = made_up(prefix, app.service.entropy.as_ref());
         let new = NewGateToken { name: name.clone(), ..new.clone() };
         match mint::create(&app.service, now, caller, namespace, new).await {
             Ok(shown) => return Ok(shown),
@@ -103,10 +92,6 @@ async fn create_under(
         }
     }
     Err(taken.unwrap_or_else(|| Failure::bad_request("no name was found")))
-}
-
-fn made_up(entropy: &dyn Entropy) -> String {
-    entropy.bytes::<MADE_UP>().map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()])).iter().collect()
 }
 
 /// `GET …/gatetokens`
@@ -121,12 +106,7 @@ pub(super) async fn list(
     let options = ListOptions::of(&query)?;
     let (rows, next) = page(&app, now, &caller, &namespace, &options).await.map_err(failing(""))?;
     let next = next.as_deref().map(continue_after);
-    match Shape::of(request.headers()) {
-        Shape::Table(version) => table(version, &COLUMNS, rows, next, &query),
-        Shape::Object => {
-            Ok(Json(GATE_TOKEN.list(rows.into_iter().map(|row| row.object).collect(), next)).into_response())
-        }
-    }
+    listed(&GATE_TOKEN, &COLUMNS, rows, next, request.headers(), &query)
 }
 
 /// The rows of a page, and the name after which the next one begins.
@@ -160,7 +140,7 @@ async fn page(
             let row = gate_token::row(&shown, now);
             length += row.object.to_string().len();
             rows.push(row);
-            let is_full = length > LONGEST_LIST || rows.len() >= options.limit;
+            let is_full = length > accept::LONGEST_LIST || rows.len() >= options.limit;
             if is_full && (next.is_some() || read.peek().is_some()) {
                 return Ok((rows, Some(shown.row.record.name.to_string())));
             }
@@ -184,10 +164,7 @@ pub(super) async fn read(
     let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(&name))?;
     let query = Query::of(request.uri())?;
     let shown = mint::get(&app.service, now, &caller, &namespace, &name).await.map_err(failing(&name))?;
-    match Shape::of(request.headers()) {
-        Shape::Table(version) => table(version, &COLUMNS, vec![gate_token::row(&shown, now)], None, &query),
-        Shape::Object => Ok(Json(gate_token::render(&shown, now)).into_response()),
-    }
+    accept::shown(&COLUMNS, gate_token::row(&shown, now), request.headers(), &query)
 }
 
 /// `DELETE …/gatetokens/{name}`: it is over at once. What its options say of waiting has no meaning here.
@@ -198,18 +175,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Failure> {
     let now = app.service.now();
     let caller = bearer::identity(&app, now, request.headers()).await.map_err(failing(&name))?;
-    Query::of(request.uri())?.refuse_dry_run()?;
-    let options = object(request).await?.unwrap_or_default();
-    let malformed = |_| Failure::bad_request("the DeleteOptions have a field whose value is not of its kind");
-    let fields = Fields::of(&options);
-    if fields.texts("dryRun").map_err(malformed)?.is_some_and(|wanted| !wanted.is_empty()) {
-        return Err(no_dry_run());
-    }
-    let conditions = fields.object("preconditions").map_err(malformed)?;
-    let uid = conditions.text("uid").map_err(malformed)?;
-    if conditions.text("resourceVersion").map_err(malformed)?.is_some() {
-        return Err(Failure::bad_request("preconditions: a GateToken is told from another by its uid alone"));
-    }
+    let uid = deletion(request).await?;
     let only = |token: &GateToken| uid.is_none_or(|uid| uid == gate_token::uid(token));
     let token = mint::delete(&app.service, now, &caller, &namespace, &name, only).await.map_err(failing(&name))?;
     Ok(deleted(&GATE_TOKEN, &name, &gate_token::uid(&token)))

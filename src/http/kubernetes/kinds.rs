@@ -2,47 +2,136 @@
 
 use serde_json::{Value, json};
 
-/// The group of kube-gateway's kinds, and its only version.
-pub(super) const GROUP: &str = "kubegateway.kubevirt.io";
-/// See [`GROUP`].
-pub(super) const VERSION: &str = "v1beta1";
+/// The group of kube-gateway's kinds.
+pub(super) const KUBE_GATEWAY: &str = "kubegateway.kubevirt.io";
+/// The group of roles and role bindings.
+pub(super) const RBAC: &str = "rbac.authorization.k8s.io";
+/// The group of what asks for a token, or about one.
+pub(super) const AUTHENTICATION: &str = "authentication.k8s.io";
 
 /// A kind.
 pub(super) struct Kind {
     /// Empty for the core group.
     pub(super) group: &'static str,
-    version: &'static str,
+    pub(super) version: &'static str,
     /// As an object names it.
     pub(super) name: &'static str,
     /// As a path names it.
     pub(super) plural: &'static str,
     singular: &'static str,
+    /// What people write for the plural.
+    short: &'static [&'static str],
+    namespaced: bool,
     verbs: &'static [&'static str],
 }
 
 /// Gate tokens.
 pub(super) const GATE_TOKEN: Kind = Kind {
-    group: GROUP,
-    version: VERSION,
+    group: KUBE_GATEWAY,
+    version: "v1beta1",
     name: "GateToken",
     plural: "gatetokens",
     singular: "gatetoken",
+    short: &[],
+    namespaced: true,
     verbs: &["create", "delete", "get", "list"],
 };
 
 /// Where gate tokens are good: of the original's gateways there is one, this service.
 pub(super) const GATE_SERVER: Kind = Kind {
-    group: GROUP,
-    version: VERSION,
+    group: KUBE_GATEWAY,
+    version: "v1beta1",
     name: "GateServer",
     plural: "gateservers",
     singular: "gateserver",
+    short: &[],
+    namespaced: true,
     verbs: &["get", "list"],
 };
 
-/// Secrets, by name alone.
-pub(super) const SECRET: Kind =
-    Kind { group: "", version: "v1", name: "Secret", plural: "secrets", singular: "secret", verbs: &["get", "list"] };
+/// Secrets: by name alone, but for those of service accounts.
+pub(super) const SECRET: Kind = Kind {
+    group: "",
+    version: "v1",
+    name: "Secret",
+    plural: "secrets",
+    singular: "secret",
+    short: &[],
+    namespaced: true,
+    verbs: &["get", "list"],
+};
+
+/// Service accounts.
+pub(super) const SERVICE_ACCOUNT: Kind = Kind {
+    group: "",
+    version: "v1",
+    name: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short: &["sa"],
+    namespaced: true,
+    verbs: &["create", "delete", "get", "list", "patch"],
+};
+
+/// Short-lived tokens of a service account, which are asked for and not kept as objects.
+pub(super) const TOKEN_REQUEST: Kind = Kind {
+    group: AUTHENTICATION,
+    version: "v1",
+    name: "TokenRequest",
+    plural: "serviceaccounts/token",
+    singular: "",
+    short: &[],
+    namespaced: true,
+    verbs: &["create"],
+};
+
+/// Questions about tokens, which are answered and not kept.
+pub(super) const TOKEN_REVIEW: Kind = Kind {
+    group: AUTHENTICATION,
+    version: "v1",
+    name: "TokenReview",
+    plural: "tokenreviews",
+    singular: "tokenreview",
+    short: &[],
+    namespaced: false,
+    verbs: &["create"],
+};
+
+/// The one role that there is: it lets a service account request tokens for itself.
+pub(super) const ROLE: Kind = Kind {
+    group: RBAC,
+    version: "v1",
+    name: "Role",
+    plural: "roles",
+    singular: "role",
+    short: &[],
+    namespaced: true,
+    verbs: &["create", "delete", "get", "list", "patch"],
+};
+
+/// That the service account has that role.
+pub(super) const ROLE_BINDING: Kind = Kind {
+    group: RBAC,
+    version: "v1",
+    name: "RoleBinding",
+    plural: "rolebindings",
+    singular: "rolebinding",
+    short: &[],
+    namespaced: true,
+    verbs: &["create", "delete", "get", "list", "patch"],
+};
+
+/// Namespaces are never shown; what is made in one that is not there is told so.
+pub(super) const NAMESPACE: Kind = Kind {
+    group: "",
+    version: "v1",
+    name: "Namespace",
+    plural: "namespaces",
+    singular: "namespace",
+    short: &[],
+    namespaced: false,
+    verbs: &[],
+};
 
 impl Kind {
     /// `apiVersion` of its objects.
@@ -70,11 +159,20 @@ impl Kind {
         list
     }
 
-    /// What discovery says of it.
-    pub(super) fn described(&self) -> Value {
-        json!({
-            "name": self.plural, "singularName": self.singular, "namespaced": true, "kind": self.name, "verbs": self.verbs
-        })
+    /// What discovery says of it, among what a group has.
+    pub(super) fn described(&self, group: &str) -> Value {
+        let mut described = json!({
+            "name": self.plural, "singularName": self.singular, "namespaced": self.namespaced, "kind": self.name,
+            "verbs": self.verbs
+        });
+        if !self.short.is_empty() {
+            described["shortNames"] = json!(self.short);
+        }
+        if self.group != group {
+            described["group"] = self.group.into();
+            described["version"] = self.version.into();
+        }
+        described
     }
 }
 

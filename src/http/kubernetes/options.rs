@@ -1,9 +1,16 @@
-//! What the query of a request asks for besides.
+//! What a request asks for besides: in its query, and a delete also in its body.
 
-use axum::http::{StatusCode, Uri};
+use axum::{
+    extract::Request,
+    http::{StatusCode, Uri},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{dress::Failure, selector::Selector};
+use super::{
+    body::{Fields, object},
+    dress::Failure,
+    selector::Selector,
+};
 use crate::{domain::ids::Name, http::body::parse_form};
 
 /// How many objects a page has at most, and unless it is said.
@@ -40,8 +47,25 @@ impl Query {
 }
 
 /// The refusal of what would only have been tried.
-pub(super) fn no_dry_run() -> Failure {
+fn no_dry_run() -> Failure {
     Failure::bad_request("dryRun is not answered here: nothing was done")
+}
+
+/// Reads what a delete says besides: the uid of the object that is meant, if it says so. What it says of waiting has no
+/// meaning here, where everything is over at once.
+pub(super) async fn deletion(request: Request) -> Result<Option<String>, Failure> {
+    Query::of(request.uri())?.refuse_dry_run()?;
+    let options = object(request).await?.unwrap_or_default();
+    let malformed = |_| Failure::bad_request("the DeleteOptions have a field whose value is not of its kind");
+    let fields = Fields::of(&options);
+    if fields.texts("dryRun").map_err(malformed)?.is_some_and(|wanted| !wanted.is_empty()) {
+        return Err(no_dry_run());
+    }
+    let conditions = fields.object("preconditions").map_err(malformed)?;
+    if conditions.text("resourceVersion").map_err(malformed)?.is_some() {
+        return Err(Failure::bad_request("preconditions: an object is told from another by its uid alone"));
+    }
+    conditions.text("uid").map_err(malformed)
 }
 
 /// What of a list is wanted.

@@ -13,7 +13,7 @@ use crate::{
 
 const TOKENS: &str = "Tokens";
 const KEYCLOAK: &str = "Keycloak's paths";
-const METADATA: &str = "Keys and metadata";
+pub(super) const METADATA: &str = "Keys and metadata";
 const HEALTH: &str = "Health and documentation";
 
 /// What a form of this dialect is made of: the fields that it must have, and those that it may.

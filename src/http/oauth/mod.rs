@@ -51,9 +51,15 @@ pub(super) fn tokens() -> Routes {
 /// Keys and discovery documents.
 pub(super) fn discovery() -> Routes {
     let certs = described::at_keycloak(described::jwks(), "keycloak_certs", "The keys that tokens are verified with");
+    let at_kubernetes = described::jwks().also(
+        "kubernetes_jwks",
+        described::METADATA,
+        "The keys that tokens are verified with, at Kubernetes' path",
+    );
     Routes::new()
         .route(Get, "/.well-known/jwks.json", discovery::jwks, described::jwks())
         .route(Get, "/realms/{realm}/protocol/openid-connect/certs", discovery::jwks, certs)
+        .route(Get, "/openid/v1/jwks", discovery::jwks, at_kubernetes)
         .route(
             Get,
             "/.well-known/openid-configuration",

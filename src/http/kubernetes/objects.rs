@@ -1,0 +1,188 @@
+//! Service accounts and what is made of each (its Secret, its Role, its RoleBinding): as lists, and one by one.
+
+use std::collections::BTreeSet;
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderMap, Uri},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    accept::{self, LONGEST_LIST, Row, listed},
+    dress::Failure,
+    options::{ListOptions, Query, continue_after},
+    patch::nothing_but_what_apply_remembers,
+    role_bindings,
+    service_account::Form,
+};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        Refusal, RefusalKind,
+        access::Subject,
+        service_account::{self as accounts, ServiceAccount},
+    },
+    http::{App, bearer},
+};
+
+/// How many are read at a time: one batch of reads.
+const BATCH: usize = 99;
+
+/// The most that are read for one request, in batches.
+const MOST_BATCHES: usize = 20;
+
+/// Who asks, and when.
+pub(super) async fn asker(app: &App, headers: &HeaderMap) -> Result<(Timestamp, Subject), Refusal> {
+    let now = app.service.now();
+    Ok((now, bearer::identity(app, now, headers).await?.subject()))
+}
+
+/// A list of what is made of service accounts, page by page.
+pub(super) async fn list_of(
+    app: &App,
+    form: Form,
+    namespace: &str,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Response, Failure> {
+    let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), "");
+    let (now, by) = asker(app, headers).await.map_err(failing)?;
+    let query = Query::of(uri)?;
+    let options = ListOptions::of(&query)?;
+    let (rows, next) = page(app, now, &by, form, namespace, &options).await.map_err(failing)?;
+    let next = next.as_deref().map(continue_after);
+    listed(form.kind(), form.columns(), rows, next, headers, &query)
+}
+
+/// The rows of a page, and the name of the account after which the next one begins.
+pub(super) async fn page(
+    app: &App,
+    now: Timestamp,
+    by: &Subject,
+    form: Form,
+    namespace: &str,
+    options: &ListOptions,
+) -> Result<(Vec<Row>, Option<String>), Refusal> {
+    let selector = &options.selector;
+    let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
+    if !selector.is_in(namespace) {
+        return Ok((rows, None));
+    }
+    let bound = match form {
+        Form::RoleBinding => role_bindings::bound(app, now, by, namespace).await?,
+        Form::Account | Form::Secret | Form::Role => BTreeSet::new(),
+    };
+    for _ in 0..MOST_BATCHES {
+        let (found, next) = if let Some(name) = &selector.name {
+            (one(app, now, by, form, namespace, name).await?.into_iter().collect(), None)
+        } else {
+            // With a selector most of a batch may be unwanted.
+            let limit = if selector.is_empty() { BATCH.min(options.limit - rows.len()) } else { BATCH };
+            accounts::list(&app.service, now, by, namespace, after.as_deref(), limit).await?
+        };
+        let is_there = |account: &ServiceAccount| match form {
+            Form::Account | Form::Secret => true,
+            Form::Role => account.may_request_role.is_some(),
+            Form::RoleBinding => bound.contains(account.name.as_str()),
+        };
+        let selected = |account: &ServiceAccount| selector.selects(&form.name_of(account), &form.labels(account));
+        let found: Vec<ServiceAccount> = found;
+        let mut read = found.into_iter().filter(|account| is_there(account) && selected(account)).peekable();
+        while let Some(account) = read.next() {
+            let row = form.row(&account, now);
+            length += row.object.to_string().len();
+            rows.push(row);
+            let is_full = length > LONGEST_LIST || rows.len() >= options.limit;
+            if is_full && (next.is_some() || read.peek().is_some()) {
+                return Ok((rows, Some(account.name.to_string())));
+            }
+        }
+        if next.is_none() || rows.len() >= options.limit {
+            return Ok((rows, next));
+        }
+        after = next;
+    }
+    // Whoever wants more asks again: one request has an end, also where few of very many are wanted.
+    Ok((rows, after))
+}
+
+/// The account that an object of this name is of, if there is one that may be seen.
+async fn one(
+    app: &App,
+    now: Timestamp,
+    by: &Subject,
+    form: Form,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ServiceAccount>, Refusal> {
+    let Some(name) = form.account_of(name) else { return Ok(None) };
+    match get(app, now, by, namespace, name).await {
+        Ok(account) => Ok(Some(account)),
+        Err(refusal) if refusal.kind == RefusalKind::Absent => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// A service account by its name alone: Kubernetes knows no other way to speak of one.
+pub(super) async fn get(
+    app: &App,
+    now: Timestamp,
+    by: &Subject,
+    namespace: &str,
+    name: &str,
+) -> Result<ServiceAccount, Refusal> {
+    let account = accounts::get(&app.service, now, by, namespace, name).await?;
+    if account.name.as_str() == name { Ok(account) } else { Err(Refusal::absent("there is none of that name")) }
+}
+
+/// What is made of one service account.
+pub(super) async fn read_of(
+    app: &App,
+    form: Form,
+    namespace: &str,
+    name: &str,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Response, Failure> {
+    let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), name);
+    let (now, by) = asker(app, headers).await.map_err(failing)?;
+    let query = Query::of(uri)?;
+    let account = existing(app, now, &by, form, namespace, name).await.map_err(failing)?;
+    accept::shown(form.columns(), form.row(&account, now), headers, &query)
+}
+
+/// The account that an object of this name is of; it must be there, and so must be the object.
+pub(super) async fn existing(
+    app: &App,
+    now: Timestamp,
+    by: &Subject,
+    form: Form,
+    namespace: &str,
+    name: &str,
+) -> Result<ServiceAccount, Refusal> {
+    let absent = || Refusal::absent("there is none of that name");
+    let account = get(app, now, by, namespace, form.account_of(name).ok_or_else(absent)?).await?;
+    let is_there = match form {
+        Form::Account | Form::Secret => true,
+        Form::Role => account.may_request_role.is_some(),
+        Form::RoleBinding => role_bindings::is_bound(app, now, by, &account).await?,
+    };
+    if is_there { Ok(account) } else { Err(absent()) }
+}
+
+/// What is made of one service account, unchanged.
+pub(super) async fn patch_of(
+    app: &App,
+    form: Form,
+    namespace: &str,
+    name: &str,
+    request: Request,
+) -> Result<Response, Failure> {
+    let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), name);
+    let (now, by) = asker(app, request.headers()).await.map_err(failing)?;
+    nothing_but_what_apply_remembers(request, form.kind(), name).await?;
+    let account = existing(app, now, &by, form, namespace, name).await.map_err(failing)?;
+    Ok(Json(form.render(&account)).into_response())
+}
