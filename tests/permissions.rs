@@ -37,7 +37,8 @@ async fn live_through<B: Backend>(steps: Vec<Step>) -> Tally {
         history.step(step).await;
         // A few of them, others each time.
         let mut touched = History::touched(step);
-        touched.rotate_left(n % touched.len().max(1));
+        let first = n % touched.len().max(1);
+        touched.rotate_left(first);
         touched.truncate(4);
         history.compare(&touched).await;
         if n % 16 == 15 {

@@ -143,7 +143,9 @@ async fn a_few<B: Backend>(name: &str, on: &str, rounds: usize) {
         orders.insert(possible.len());
     }
     assert!(orders.len() > 1, "sometimes the order decided: {orders:?}");
-    println!("counted: {name}: {deeds} grants, denials and revocations on {on}, up to 4 at once, all explained by one order");
+    println!(
+        "counted: {name}: {deeds} grants, denials and revocations on {on}, up to 4 at once, all explained by one order"
+    );
 }
 
 /// A grant and a denial, from everything that there could have been before.

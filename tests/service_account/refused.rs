@@ -105,7 +105,11 @@ async fn names_in_paths_that_are_none_are_not_found_or_refused_and_never_an_erro
                 // In a namespace that is nobody's there is nothing, or what is in every namespace.
                 if answer.status == StatusCode::OK {
                     let lists = answer.json["kind"].as_str().unwrap().ends_with("List");
-                    assert!(lists && ["token", "service-account-x"].contains(&name), "{method} {path}: {}", answer.text);
+                    assert!(
+                        lists && ["token", "service-account-x"].contains(&name),
+                        "{method} {path}: {}",
+                        answer.text
+                    );
                     continue;
                 }
                 assert!([400, 403, 404, 422].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.text);

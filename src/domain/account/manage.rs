@@ -219,43 +219,23 @@ pub async fn update(
     Err(Refusal::unavailable("an account kept changing"))
 }
 
-/// Gives an account a role, or takes it away; whether whoever asks may is for the caller of this to judge.
+/// Gives an account a role, or takes it away: whether that changes it. Whether whoever asks may is for the caller of this
+/// to judge, and to write it.
 ///
 /// # Errors
-/// `Absent`; `Invalid` for `roles`: it would have more than 64; `Unavailable`.
-pub async fn set_role(
-    service: &Service,
-    now: Timestamp,
-    name: &Name,
-    role: &Role,
-    member: bool,
-    actor: &str,
-) -> Result<(), Refusal> {
-    let mut row = get(service, now, name.as_str()).await?;
-    for _ in 0..ROUNDS {
-        let mut account = row.record;
-        if account.roles.contains(role) == member {
-            return Ok(());
-        }
-        if member {
-            if account.roles.len() >= MOST_ROLES {
-                return Err(Refusal::invalid("roles", "at most 64"));
-            }
-            account.roles.push(role.clone());
-        } else {
-            account.roles.retain(|has| has != role);
-        }
-        match service.commit(now, vec![account.put(When::VersionIs(row.version))]).await {
-            Ok(_) => {
-                let event = if member { "role_given" } else { "role_taken" };
-                tracing::info!(target: "gatemint::audit", event, user.name = %account.name, role = %role, actor);
-                return Ok(());
-            }
-            Err(CommitError::Conflict { current, .. }) => row = present(decode(current)?)?,
-            Err(unavailable) => return Err(unavailable.into()),
-        }
+/// `Invalid` for `roles`: it would have more than 64.
+pub(in crate::domain) fn set_role(account: &mut Account, role: &Role, member: bool) -> Result<bool, Refusal> {
+    if account.roles.contains(role) == member {
+        return Ok(false);
     }
-    Err(Refusal::unavailable("an account kept changing"))
+    if !member {
+        account.roles.retain(|has| has != role);
+    } else if account.roles.len() >= MOST_ROLES {
+        return Err(Refusal::invalid("roles", "at most 64"));
+    } else {
+        account.roles.push(role.clone());
+    }
+    Ok(true)
 }
 
 /// Ends an account: its sessions, its place in the list, and its hold on its namespace.

@@ -200,8 +200,7 @@ fn message(bytes: &[u8], fields: &[Field]) -> Option<Map<String, Value>> {
     while let Some((number, held)) = reader.field()? {
         let (_, name, shape) = fields.iter().find(|(known, ..)| *known == number)?;
         let (value, repeats) = match (shape, held) {
-            (Shape::Passed, _) => continue,
-            (Shape::Text, Held::Bytes([])) => continue,
+            (Shape::Passed, _) | (Shape::Text, Held::Bytes([])) => continue,
             (Shape::Text, Held::Bytes(bytes)) => (text(bytes)?, false),
             (Shape::Texts, Held::Bytes(bytes)) => (text(bytes)?, true),
             (Shape::Number, Held::Number(number)) => (number.cast_signed().into(), false),

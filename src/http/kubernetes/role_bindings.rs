@@ -165,7 +165,7 @@ pub(super) async fn delete(
     request: Request,
 ) -> Result<Response, Failure> {
     let (now, by) = asker(&app, request.headers()).await.map_err(failing(&name))?;
-    refuse_preconditions(deletion(request).await?)?;
+    refuse_preconditions(deletion(request).await?.as_deref())?;
     let account = existing(&app, now, &by, Form::RoleBinding, &namespace, &name).await.map_err(failing(&name))?;
     unbind(&app, now, &by, &account).await.map_err(failing(&name))?;
     Ok(deleted(&ROLE_BINDING, &name, ""))

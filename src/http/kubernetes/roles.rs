@@ -67,13 +67,11 @@ pub(super) fn named(fields: &Fields<'_>, form: Form, namespace: &str) -> Result<
     let name = header(fields, kind, namespace).and_then(|metadata| metadata.text("name"));
     let name = name.map_err(|wrong| Failure::invalid(kind, "", &wrong.field, wrong.cause, wrong.text))?;
     let name = name.unwrap_or_default();
-    match form.account_of(&name).map(ToOwned::to_owned) {
-        Some(account) => Ok((name, account)),
-        None => {
-            let text = format!("must be the name of a ServiceAccount with {} behind it", form.suffix());
-            Err(Failure::invalid(kind, &name, NAME, "FieldValueInvalid", &text))
-        }
+    if let Some(account) = form.account_of(&name).map(ToOwned::to_owned) {
+        return Ok((name, account));
     }
+    let text = format!("must be the name of a ServiceAccount with {} behind it", form.suffix());
+    Err(Failure::invalid(kind, &name, NAME, "FieldValueInvalid", &text))
 }
 
 /// `GET …/roles`
@@ -110,7 +108,7 @@ pub(super) async fn delete(
     request: Request,
 ) -> Result<Response, Failure> {
     let (now, by) = asker(&app, request.headers()).await.map_err(failing(&name))?;
-    refuse_preconditions(deletion(request).await?)?;
+    refuse_preconditions(deletion(request).await?.as_deref())?;
     let account = existing(&app, now, &by, Form::Role, &namespace, &name).await.map_err(failing(&name))?;
     // The permission first: while the Role is there, this can be tried again.
     role_bindings::unbind(&app, now, &by, &account).await.map_err(failing(&name))?;
@@ -120,7 +118,7 @@ pub(super) async fn delete(
 }
 
 /// Roles and their bindings have no uid: none is told from another one that was of the name before.
-pub(super) fn refuse_preconditions(uid: Option<String>) -> Result<(), Failure> {
+pub(super) fn refuse_preconditions(uid: Option<&str>) -> Result<(), Failure> {
     match uid {
         None => Ok(()),
         Some(_) => Err(Failure::bad_request("preconditions: an object of this kind has no uid")),

@@ -11,7 +11,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ROUNDS, Refusal, Service,
-        account::{NamespaceOwner, manage},
+        account::{Account, NamespaceOwner, manage},
         ids::{Role, Uid},
     },
     store::{CommitError, Key, Record, Row, When, Write, decode},
@@ -91,13 +91,71 @@ fn role_of(resource: &Resource) -> Option<Role> {
     Role::parse(role).ok().filter(|role| role.as_str().contains('/'))
 }
 
-/// Whoever has `read` on a role is its member: the account lists it, and so what was granted to the role counts.
-async fn follow(service: &Service, now: Timestamp, by: &Subject, permission: &Permission) -> Result<(), Refusal> {
-    let (Principal::User(name), Some(role)) = (&permission.principal, role_of(&permission.resource)) else {
-        return Ok(());
-    };
-    let member = permission.action.gives(Action::Read);
-    manage::set_role(service, now, name, &role, member, by.name()).await
+/// The account whose roles go with permissions on these resources; none, if none of them is about a role.
+async fn member(
+    service: &Service,
+    now: Timestamp,
+    of: &Principal,
+    holder: &Holder,
+    mut resources: impl Iterator<Item = &Resource>,
+) -> Result<Option<Row<Account>>, Refusal> {
+    match of {
+        Principal::User(name) if resources.any(|resource| role_of(resource).is_some()) => {
+            still(of, holder, Some(manage::get(service, now, name.as_str()).await?)).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An account, if it is the one that holds the permissions: one that was made again under the name is another one.
+fn still(of: &Principal, holder: &Holder, row: Option<Row<Account>>) -> Result<Row<Account>, Refusal> {
+    row.filter(|row| row.record.deleted_at.is_none() && Holder::One(row.record.uid) == *holder)
+        .ok_or_else(|| of.absent())
+}
+
+/// An account's roles, to be written together with the permissions that they come of.
+struct Membership {
+    account: Account,
+    when: When,
+    /// Roles that it gets, and roles that are taken from it; none, if it is right as it is.
+    changes: Vec<(Role, bool)>,
+}
+
+impl Membership {
+    /// Whoever has `read` on a role is its member: the account lists it, and so what was granted to the role counts.
+    ///
+    /// # Errors
+    /// `Invalid` for `roles`: it would have too many.
+    fn of(member: Option<&Row<Account>>, permissions: &[Permission]) -> Result<Option<Self>, Refusal> {
+        let Some(row) = member else { return Ok(None) };
+        let mut account = row.record.clone();
+        let mut changes = Vec::new();
+        for permission in permissions {
+            let Some(role) = role_of(&permission.resource) else { continue };
+            let is_member = permission.action.gives(Action::Read);
+            if manage::set_role(&mut account, &role, is_member)? {
+                changes.push((role, is_member));
+            }
+        }
+        Ok(Some(Self { account, when: When::VersionIs(row.version), changes }))
+    }
+
+    /// Also an account that is right as it is must not have changed meanwhile.
+    fn write(&self) -> Write {
+        if self.changes.is_empty() {
+            return Write::Check { key: self.account.key(), when: self.when };
+        }
+        self.account.put(self.when)
+    }
+
+    fn audit(&self, by: &Subject) {
+        for (role, is_member) in &self.changes {
+            let event = if *is_member { "role_given" } else { "role_taken" };
+            tracing::info!(
+                target: "gatemint::audit", event, user.name = %self.account.name, role = %role, actor = by.name(),
+            );
+        }
+    }
 }
 
 pub(super) async fn require_manage(
@@ -119,6 +177,7 @@ async fn put(
 ) -> Result<Vec<Permission>, Refusal> {
     let resources: Vec<&Resource> = wanted.iter().map(|(resource, _)| resource).collect();
     let Rows { holder, mut held } = rows_of(service, now, to, &resources).await?;
+    let mut member = member(service, now, to, &holder, resources.iter().copied()).await?;
     for _ in 0..ROUNDS {
         let mut writes = Vec::new();
         // Which of the wanted a write is about: every other write is the entry that lists it.
@@ -139,35 +198,31 @@ async fn put(
                 about.push(n);
             }
         }
-        if writes.is_empty() {
-            follow_all(service, now, by, &outcome).await?;
+        // With what was granted before, too: the role may have been taken by another way.
+        let membership = Membership::of(member.as_ref(), &outcome)?;
+        if writes.is_empty() && membership.as_ref().is_none_or(|membership| membership.changes.is_empty()) {
             return Ok(outcome);
         }
+        writes.extend(membership.as_ref().map(Membership::write));
         match service.commit(now, writes).await {
             Ok(_) => {
                 for n in about {
                     audit("permission_granted", by, &outcome[n]);
                 }
-                follow_all(service, now, by, &outcome).await?;
+                if let Some(membership) = membership {
+                    membership.audit(by);
+                }
                 return Ok(outcome);
             }
-            Err(CommitError::Conflict { at, current }) => {
-                let n =
-                    about.get(at / 2).ok_or_else(|| Refusal::unavailable("a conflict of an unconditional write"))?;
-                held[*n].1 = decode(current)?;
-            }
+            Err(CommitError::Conflict { at, current }) => match about.get(at / 2) {
+                Some(n) => held[*n].1 = decode(current)?,
+                // The account's row is the last one.
+                None => member = Some(still(to, &holder, decode(current)?)?),
+            },
             Err(unavailable) => return Err(unavailable.into()),
         }
     }
     Err(Refusal::unavailable("a permission kept changing"))
-}
-
-/// Also for what was granted before: then it may be that the account was not reached.
-async fn follow_all(service: &Service, now: Timestamp, by: &Subject, outcome: &[Permission]) -> Result<(), Refusal> {
-    for permission in outcome {
-        follow(service, now, by, permission).await?;
-    }
-    Ok(())
 }
 
 fn audit(event: &'static str, by: &Subject, permission: &Permission) {
@@ -197,38 +252,55 @@ pub async fn revoke(
     }
     let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
     let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
-    let rows = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
-    take_away(service, now, by, of, &holder, rows).await?;
+    let rows: Vec<Held> = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
+    take_away(service, now, by, of, &holder, &rows).await?;
     if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
 }
 
-/// A row and the entry that lists it go in one commit: of what is granted at the same moment both are there, or neither.
-/// Whatever the row has become meanwhile, nothing is left of it.
+/// A row and the entry that lists it go in one commit, and a role with them: of what is granted at the same moment all is
+/// there, or nothing. Whatever the row has become meanwhile, nothing is left of it.
 async fn take_away(
     service: &Service,
     now: Timestamp,
     by: &Subject,
     of: &Principal,
     holder: &Holder,
-    rows: Vec<Held>,
+    rows: &[Held],
 ) -> Result<(), Refusal> {
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let some: Vec<Held> = rows.by_ref().take(MOST_AT_ONCE).collect();
-        let mut writes = Vec::with_capacity(2 * some.len());
-        for held in &some {
-            // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
-            writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
-            writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
-        }
-        for held in &some {
-            let resource = held.resource.clone();
-            follow(service, now, by, &Permission { principal: of.clone(), resource, action: Action::Deny }).await?;
-        }
-        service.commit(now, writes).await?;
-        for held in some {
-            let permission = Permission { principal: of.clone(), resource: held.resource, action: held.action };
-            audit("permission_revoked", by, &permission);
+    for some in rows.chunks(MOST_AT_ONCE) {
+        let mut member = member(service, now, of, holder, some.iter().map(|held| &held.resource)).await?;
+        let gone = |action: fn(&Held) -> Action| -> Vec<Permission> {
+            let permission = |held: &Held| Permission {
+                principal: of.clone(),
+                resource: held.resource.clone(),
+                action: action(held),
+            };
+            some.iter().map(permission).collect()
+        };
+        let mut rounds = 0..ROUNDS;
+        loop {
+            rounds.next().ok_or_else(|| Refusal::unavailable("an account kept changing"))?;
+            let mut writes = Vec::with_capacity(2 * some.len() + 1);
+            for held in some {
+                // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
+                writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
+                writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
+            }
+            let membership = Membership::of(member.as_ref(), &gone(|_| Action::Deny))?;
+            writes.extend(membership.as_ref().map(Membership::write));
+            match service.commit(now, writes).await {
+                Ok(_) => {
+                    for permission in gone(|held| held.action) {
+                        audit("permission_revoked", by, &permission);
+                    }
+                    if let Some(membership) = membership {
+                        membership.audit(by);
+                    }
+                    break;
+                }
+                Err(CommitError::Conflict { current, .. }) => member = Some(still(of, holder, decode(current)?)?),
+                Err(unavailable) => return Err(unavailable.into()),
+            }
         }
     }
     Ok(())
@@ -270,15 +342,14 @@ pub async fn replace(
         match kept {
             // What was more than is wanted now has to go before the lesser is granted.
             Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
-                let lesser = [(held.resource.clone(), *wanted)];
-                take_away(service, now, by, of, &holder, vec![held]).await?;
-                put(service, now, by, of, &lesser).await?;
+                take_away(service, now, by, of, &holder, std::slice::from_ref(&held)).await?;
+                put(service, now, by, of, &[(held.resource, *wanted)]).await?;
             }
             Some(_) => {}
             None => gone.push(held),
         }
     }
-    take_away(service, now, by, of, &holder, gone).await
+    take_away(service, now, by, of, &holder, &gone).await
 }
 
 /// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
