@@ -179,8 +179,8 @@ async fn put(
     let Rows { holder, mut held } = rows_of(service, now, to, &resources).await?;
     let mut member = member(service, now, to, &holder, resources.iter().copied()).await?;
     for _ in 0..ROUNDS {
-        let mut writes = Vec::new();
-        // Which of the wanted a write is about: every other write is the entry that lists it.
+        let (mut writes, mut stay, mut granted) = (Vec::new(), Vec::new(), Vec::new());
+        // Which of the wanted a write is about, if it has a condition.
         let mut about = Vec::new();
         let mut outcome = Vec::with_capacity(wanted.len());
         for (n, ((resource, wanted), (owner, row))) in wanted.iter().zip(&held).enumerate() {
@@ -191,11 +191,14 @@ async fn put(
                 resource: resource.clone(),
                 action: stays.unwrap_or(*wanted),
             });
-            if stays.is_none() {
-                let when = row.as_ref().map_or(When::Absent, |row| When::VersionIs(row.version));
+            let when = row.as_ref().map_or(When::Absent, |row| When::VersionIs(row.version));
+            if stays.is_some() {
+                stay.push((n, Write::Check { key: Held::key_of(&holder, resource.as_str()), when }));
+            } else {
                 writes.push(Held::new(&holder, resource, *wanted, *owner).put(when));
                 writes.push(Listed::new(to, &holder, resource).put(When::Always));
-                about.push(n);
+                about.extend([Some(n), None]);
+                granted.push(n);
             }
         }
         // With what was granted before, too: the role may have been taken by another way.
@@ -203,10 +206,14 @@ async fn put(
         if writes.is_empty() && membership.as_ref().is_none_or(|membership| membership.changes.is_empty()) {
             return Ok(outcome);
         }
+        for (n, check) in stay {
+            writes.push(check);
+            about.push(Some(n));
+        }
         writes.extend(membership.as_ref().map(Membership::write));
         match service.commit(now, writes).await {
             Ok(_) => {
-                for n in about {
+                for n in granted {
                     audit("permission_granted", by, &outcome[n]);
                 }
                 if let Some(membership) = membership {
@@ -214,8 +221,8 @@ async fn put(
                 }
                 return Ok(outcome);
             }
-            Err(CommitError::Conflict { at, current }) => match about.get(at / 2) {
-                Some(n) => held[*n].1 = decode(current)?,
+            Err(CommitError::Conflict { at, current }) => match about.get(at).copied().flatten() {
+                Some(n) => held[n].1 = decode(current)?,
                 // The account's row is the last one.
                 None => member = Some(still(to, &holder, decode(current)?)?),
             },
