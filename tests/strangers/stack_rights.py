@@ -105,6 +105,8 @@ class Uses:
         steps += [
             ("POST", permissions, [{"uri": uri, "action": "write"}], 201),
             ("DELETE", f"{permissions}?uri={uri}", None, 204),
+            # No membership comes of it, and the account is asked to stay without.
+            ("POST", f"{USERS}/dana/permissions", [{"uri": f"role://default/default-org/erin/{name}", "action": "list"}], 201),
             ("POST", "/api/v1/namespaces/erin/serviceaccounts", {"metadata": {"name": name}}, 201),
             ("POST", f"/api/v1/namespaces/erin/serviceaccounts/{name}/token", {"spec": {"audiences": ["x"]}}, 201),
             ("DELETE", f"/api/v1/namespaces/erin/serviceaccounts/{name}", None, 200),

@@ -37,6 +37,8 @@ TABLE = {
 }
 READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
+# A transaction's item that stays as it is. Who grants asks that of an account.
+CHECKS = {"admin": {"dynamodb:ConditionCheckItem"}}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
 WRITES_SECRET = {"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
@@ -208,7 +210,8 @@ def judged(function, logical, statement, kinds, secrets):
         yield f"{sid}: not a plain list of what is allowed"
         return
     actions = set(actions)
-    if actions <= READS or actions <= WRITES:
+    writes = WRITES | CHECKS.get(function, set())
+    if actions <= READS or actions <= writes:
         how = "read" if actions <= READS else "write"
         if resource != {"Fn::GetAtt": ["Table", "Arn"]}:
             yield f"{sid}: it is about {resource}"
@@ -454,6 +457,7 @@ DAMAGES = [
     ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("sa#*")),
     ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("gate#*")),
     ("kinds", lambda t: policy_of(t, "Authorizer").append(statement(t, "Gate", "WriteRows"))),
+    ("nobody needs", lambda t: statement(t, "Gate", "WriteRows")["Action"].append("dynamodb:ConditionCheckItem")),
     ("secrets", lambda t: statement(t, "Token", "ReadSecrets")["Resource"].pop()),
     ("secrets", lambda t: statement(t, "RotateKeys", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
     ("secrets", lambda t: policy_of(t, "Discovery").append(statement(t, "Token", "ReadSecrets"))),
