@@ -237,7 +237,7 @@ pub(super) async fn rows_within<T: Record>(
 /// that is asked about.
 ///
 /// # Errors
-/// `Forbidden`, `Absent`, `Malformed`, `Invalid` as [`grant`]; `Unavailable`.
+/// `Forbidden`, `Absent`, `Malformed`, `Invalid` as [`super::grant`]; `Unavailable`.
 pub async fn missing(
     service: &Service,
     now: Timestamp,
