@@ -4,6 +4,8 @@
 //! Nothing here comes from the code that it judges: names, URIs and actions are texts, and an action's rank is its place
 //! in a list of five words.
 
+use std::collections::BTreeMap;
+
 /// The actions, from the least to the most.
 pub(super) const ACTIONS: [&str; 5] = ["deny", "list", "read", "write", "manage"];
 /// An action, as its place among [`ACTIONS`].
@@ -145,7 +147,14 @@ impl World {
         }
         let birth = self.new_birth();
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        self.accounts.push(Account { name: name.into(), namespace: namespace.into(), roles, given_under: BTreeMap::new(), enabled: true, birth });
+        self.accounts.push(Account {
+            name: name.into(),
+            namespace: namespace.into(),
+            roles,
+            given_under: BTreeMap::new(),
+            enabled: true,
+            birth,
+        });
         Ok(())
     }
 

@@ -25,6 +25,12 @@ const STEPS: usize = 4;
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What is read of a ServiceAccount.
+/// What a service says of itself.
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+}
+
 #[derive(Deserialize)]
 struct AccountObject {
     #[serde(default)]
@@ -192,6 +198,16 @@ impl Creator<'_> {
     async fn kept(&mut self, file: &TokenFile) -> Result<Option<Secret<String>>, CliError> {
         let Chosen { namespace, name } = self.chosen;
         let Some(token) = file.stored(namespace.as_str(), name.as_str()) else { return Ok(None) };
+        // Another service must neither be shown it, nor have it replaced by one of its own.
+        let metadata: Metadata =
+            self.access.ask_at(Method::GET, &[".well-known", "openid-configuration"], &[], None).await?;
+        if token.issuer.to_string().trim_end_matches('/') != metadata.issuer.trim_end_matches('/') {
+            return Err(CliError::Failed(format!(
+                "the file {namespace}-{name}.token holds a token of {}, which is another service than {}: run this in \
+                 another directory, or move the file away",
+                token.issuer, metadata.issuer
+            )));
+        }
         // Whatever it may do, only a token that stands gets another answer than that nobody knows it.
         let path = [&self.core("serviceaccounts")[..], &[name.as_str()]].concat();
         match self.access.ask_as::<Value>(&token.token, Method::GET, &path).await {
