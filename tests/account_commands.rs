@@ -25,6 +25,9 @@ mod identities;
 mod passed;
 mod permissions;
 
+/// A way to run a command, and its name.
+type Door<'a> = (&'a str, &'a dyn Fn(&[&str]) -> Done);
+
 /// A running service with the users ada and eve, and homes in which somebody is signed in.
 struct World {
     home: tempfile::TempDir,

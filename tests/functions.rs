@@ -140,11 +140,7 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         let outcome = authorizer.invoke(&question(&text(&reply, "access_token"))).await;
         let Outcome::Response(verdict) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&verdict["isAuthorized"], &verdict["context"]["kubeflow-userid"]), (&json!(true), &json!("ada")));
-        assert_eq!(
-            proxy.requests(),
-            counts([("BatchGetItem", 1)]),
-            "records and site: an admin needs no permission"
-        );
+        assert_eq!(proxy.requests(), counts([("BatchGetItem", 1)]), "records and site: an admin needs no permission");
     }
     a_gate_tokens_life_in_requests(&cloud, &proxy, &text(&reply, "access_token")).await;
     a_service_accounts_life_in_requests(&cloud, &proxy, &text(&reply, "access_token")).await;

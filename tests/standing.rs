@@ -106,6 +106,7 @@ async fn identity(test: &TestService, token: &str) -> Result<Identity, RefusalKi
 const NOBODY: Result<String, RefusalKind> = Err(RefusalKind::Unauthenticated);
 const FORBIDDEN: Result<String, RefusalKind> = Err(RefusalKind::Forbidden);
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what the judges answer")]
 fn ci_passes() -> Result<String, RefusalKind> {
     Ok("system:serviceaccount:ada:ci".to_owned())
 }
@@ -408,9 +409,12 @@ async fn of_sixty_four_requests_during_a_deletion_no_token_outlives_it() {
     let (mut good, mut busy) = (0, 0);
     for rotated in tasks.join_all().await {
         match rotated {
-            Ok(token) => good += usize::from(identity(&test, &token).await.is_ok()),
+            Ok(token) => {
+                assert!(identity(&test, &token).await.is_ok(), "each that was answered is good");
+                good += 1;
+            }
             Err(refusal) => {
-                assert_eq!(refusal.kind, RefusalKind::Unavailable);
+                assert!(matches!(refusal.kind, RefusalKind::Unavailable | RefusalKind::Conflict), "{refusal}");
                 busy += 1;
             }
         }

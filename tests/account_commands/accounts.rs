@@ -2,17 +2,14 @@
 
 use serde_json::json;
 
-use super::{Home, World, claims, unpacked};
+use super::{Door, Home, World, claims, unpacked};
 use crate::operator::Done;
 
-/// A way to run a command.
-type Door<'a> = (&'a str, &'a dyn Fn(&[&str]) -> Done);
-
-fn over_http<'a>(home: &'a Home) -> impl Fn(&[&str]) -> Done + 'a {
+fn over_http(home: &Home) -> impl Fn(&[&str]) -> Done + '_ {
     |arguments| home.run(arguments)
 }
 
-fn on_store<'a>(world: &'a World) -> impl Fn(&[&str]) -> Done + 'a {
+fn on_store(world: &World) -> impl Fn(&[&str]) -> Done + '_ {
     |arguments| world.operator(&[arguments, &["-n", "ada"]].concat())
 }
 

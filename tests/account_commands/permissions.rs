@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Home, World};
-use crate::operator::Done;
+use super::{Door, Home, World};
 
 const SA: &str = "ada/service-accounts/test";
 
@@ -23,7 +22,7 @@ fn permissions_are_given_listed_and_taken_away_through_both_doors() {
         let short = arguments.iter().any(|word| word.starts_with("job:") && !word.contains("://"));
         world.operator(&[arguments, if short { &["-n", "ada"] } else { &[] }].concat())
     };
-    let doors: [(&str, &dyn Fn(&[&str]) -> Done); 2] = [("http", &http), ("store", &store)];
+    let doors: [Door<'_>; 2] = [("http", &http), ("store", &store)];
     let mut commands = 0;
     for (_, door) in doors {
         let granted = door(&["acl", "grant", "job:mytestjob", SA, "read", "--json"]).ok().json();

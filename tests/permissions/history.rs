@@ -386,7 +386,10 @@ impl History {
             Step::Roles { of, roles } => {
                 let mut roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
                 roles.dedup();
-                let expected = self.world.change_account(of, |account| account.roles.clone_from(&roles));
+                let expected = self.world.change_account(of, |account| {
+                    account.roles.clone_from(&roles);
+                    account.given_under.clear();
+                });
                 self.change(of, AccountPatch { roles: Some(roles), ..AccountPatch::default() }, expected).await;
             }
             Step::Enable { who, enabled } => {

@@ -24,6 +24,8 @@ pub(super) struct Account {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) roles: Vec<String>,
+    /// Of the roles that came of a permission: who owned the role's namespace then.
+    pub(super) given_under: BTreeMap<String, Birth>,
     pub(super) enabled: bool,
     birth: Birth,
 }
@@ -143,7 +145,7 @@ impl World {
         }
         let birth = self.new_birth();
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        self.accounts.push(Account { name: name.into(), namespace: namespace.into(), roles, enabled: true, birth });
+        self.accounts.push(Account { name: name.into(), namespace: namespace.into(), roles, given_under: BTreeMap::new(), enabled: true, birth });
         Ok(())
     }
 
@@ -212,11 +214,18 @@ impl World {
         Some((line.principal.clone(), line.resource.clone()))
     }
 
+    /// Whether a role gives its member what it was granted: not one that came of a permission while somebody else owned the
+    /// role's namespace.
+    fn role_counts(&self, account: &Account, role: &str) -> bool {
+        let owner = role.split('/').next().and_then(|namespace| self.birth_of_owner(namespace));
+        account.given_under.get(role).is_none_or(|then| Some(*then) == owner)
+    }
+
     /// The principal, and the roles that its account lists: those with a `/` may hold something.
     fn all_of(&self, principal: &str) -> Vec<String> {
         let mut all = vec![principal.to_owned()];
         if let Some(account) = self.account(principal) {
-            all.extend(account.roles.iter().filter(|role| is_role(role)).cloned());
+            all.extend(account.roles.iter().filter(|role| is_role(role) && self.role_counts(account, role)).cloned());
         }
         all
     }
@@ -272,11 +281,18 @@ impl World {
     /// whom it was given otherwise.
     fn set_member(&mut self, who: &str, resource: &str, member: bool) {
         let Some(role) = resource.strip_prefix("role://default/").filter(|role| role.contains('/')) else { return };
-        for account in self.accounts.iter_mut().filter(|account| account.name == who) {
-            account.roles.retain(|has| has != role);
-            if member {
-                account.roles.push(role.to_owned());
-            }
+        let owner = role.split('/').next().and_then(|namespace| self.birth_of_owner(namespace));
+        let Some(at) = self.accounts.iter().position(|account| account.name == who) else { return };
+        let has = self.accounts[at].roles.iter().any(|has| has == role);
+        if member && has && self.role_counts(&self.accounts[at], role) {
+            return;
+        }
+        let account = &mut self.accounts[at];
+        account.roles.retain(|has| has != role);
+        account.given_under.remove(role);
+        if member {
+            account.roles.push(role.to_owned());
+            account.given_under.extend(owner.map(|owner| (role.to_owned(), owner)));
         }
     }
 
@@ -289,7 +305,7 @@ impl World {
         {
             return has;
         }
-        self.erase(to, resource);
+        self.lines.retain(|line| line.principal != to || line.resource != resource);
         self.lines.push(Line {
             principal: to.to_owned(),
             who: self.who(to),
@@ -341,10 +357,17 @@ impl World {
         if !self.exists(of) {
             return Err(vec![No::Absent]);
         }
-        let before: Vec<String> =
-            self.lines.iter().filter(|line| line.principal == of).map(|line| line.resource.clone()).collect();
-        for resource in before {
-            self.erase(of, &resource);
+        let before: Vec<(String, Rank)> = self
+            .lines
+            .iter()
+            .filter(|line| line.principal == of)
+            .map(|line| (line.resource.clone(), line.action))
+            .collect();
+        for (resource, has) in before {
+            let wanted = all.iter().find(|(wanted, _)| *wanted == resource).map(|(_, wanted)| *wanted);
+            if wanted.is_none_or(|wanted| wanted != DENY && has > wanted) {
+                self.erase(of, &resource);
+            }
         }
         for (resource, action) in all {
             self.write(of, resource, *action);

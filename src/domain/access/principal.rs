@@ -84,7 +84,9 @@ impl Principal {
             Self::ServiceAccount { .. } => {
                 let account = decode::<ServiceAccount>(next())?.map(|row| row.record);
                 let owner = decode::<NamespaceOwner>(next())?.map(|row| row.record.uid);
-                account.filter(|account| Some(account.owner.uid) == owner).map(|account| Holder::One(account.uid))
+                account
+                    .filter(|account| account.deleted_at.is_none() && Some(account.owner.uid) == owner)
+                    .map(|account| Holder::One(account.uid))
             }
             Self::Role(role) => {
                 let owner = decode::<NamespaceOwner>(next())?.map(|row| row.record.uid);

@@ -1,5 +1,7 @@
 //! Who asks, as far as permissions are concerned.
 
+use std::collections::BTreeMap;
+
 use super::{
     Principal,
     principal::{Holder, namespace_of},
@@ -19,6 +21,7 @@ pub struct Subject {
     namespace: Option<Name>,
     owns_it: bool,
     roles: Vec<Role>,
+    role_owners: BTreeMap<Role, Uid>,
     is_admin: bool,
     stands: bool,
 }
@@ -33,6 +36,7 @@ impl Subject {
             namespace: None,
             owns_it: false,
             roles: Vec::new(),
+            role_owners: BTreeMap::new(),
             is_admin: true,
             stands: true,
         }
@@ -48,6 +52,7 @@ impl Subject {
             namespace: Some(account.namespace.clone()),
             owns_it: true,
             roles: account.roles.clone(),
+            role_owners: account.role_owners.clone(),
             is_admin: as_admin && account.is_admin(),
             stands: account.enabled && account.deleted_at.is_none(),
         }
@@ -63,6 +68,7 @@ impl Subject {
             namespace: Some(account.namespace.clone()),
             owns_it: false,
             roles: Vec::new(),
+            role_owners: BTreeMap::new(),
             is_admin: false,
             stands,
         }
@@ -77,6 +83,7 @@ impl Subject {
             namespace: None,
             owns_it: false,
             roles: vec![role.clone()],
+            role_owners: BTreeMap::new(),
             is_admin: false,
             stands: true,
         }
@@ -116,12 +123,15 @@ impl Subject {
         self.stands
     }
 
-    /// Whose rows count for it: its own, and those of its roles that may hold permissions. `owner_of` tells who owns a
-    /// namespace now.
-    pub(super) fn holders(&self, owner_of: impl Fn(&str) -> Option<Uid>) -> Vec<Holder> {
-        let own = self.uid.map(Holder::One);
-        let roles = self.roles.iter().filter(|role| role.as_str().contains('/'));
-        let roles = roles.map(|role| Holder::Role(role.clone(), owner_of(namespace_of(role))));
+    /// Whose rows may count for it: its own, and those of its roles that may hold permissions; with each whether they do.
+    /// `owner_of` tells who owns a namespace now.
+    pub(super) fn holders(&self, owner_of: impl Fn(&str) -> Option<Uid>) -> Vec<(Holder, bool)> {
+        let own = self.uid.map(|uid| (Holder::One(uid), true));
+        let roles = self.roles.iter().filter(|role| role.as_str().contains('/')).map(|role| {
+            let owner = owner_of(namespace_of(role));
+            let counts = self.role_owners.get(role).is_none_or(|then| Some(*then) == owner);
+            (Holder::Role(role.clone(), owner), counts)
+        });
         own.into_iter().chain(roles).collect()
     }
 }

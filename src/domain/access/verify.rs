@@ -13,7 +13,7 @@ use crate::{
         gate::{Closed, Presented as PresentedGate, Standing, Target},
         grant::Scope,
         key::jwt::{Audience, Kind, Unverified},
-        service_account::{self, PresentedLongLived, PresentedShortLived, Used},
+        service_account::{self, PresentedLongLived, PresentedShortLived, Use},
     },
     store::{Item, Key, decode},
 };
@@ -30,7 +30,7 @@ pub struct Passer {
     /// it in.
     pub groups: Vec<String>,
     /// The use of a long-lived token to be written down, if it is due.
-    pub used: Option<Used>,
+    pub used: Option<Use>,
 }
 
 impl Passer {

@@ -1,5 +1,7 @@
 //! The account row, and the rows that make names findable and namespaces unique.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::PasswordHash;
@@ -25,6 +27,10 @@ pub struct Account {
     pub email: Email,
     /// The roles that its tokens carry.
     pub roles: Vec<Role>,
+    /// Of those that it has by a permission on `role://…`: who owned the role's namespace then. One whose namespace has
+    /// another owner since gives nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub role_owners: BTreeMap<Role, Uid>,
     /// Whether it may sign in and refresh.
     pub enabled: bool,
     /// Counts how often all its sessions were ended at once.
@@ -55,6 +61,11 @@ impl Account {
     /// Whether the row grants everything: its `admin` role, now.
     pub fn is_admin(&self) -> bool {
         self.enabled && self.roles.iter().any(|role| role.as_str() == Role::ADMIN)
+    }
+
+    /// Whether a role that it lists gives what the role was granted, while `owner` owns the role's namespace.
+    pub fn role_counts(&self, role: &Role, owner: Option<Uid>) -> bool {
+        self.role_owners.get(role).is_none_or(|then| Some(*then) == owner)
     }
 
     /// Whether what was born of `uid` in `epoch` still stands.

@@ -1,6 +1,6 @@
 //! Making, changing and ending accounts.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{Account, AccountName, Comer, NamespaceOwner, PasswordHash, attempt::Attempts};
 use crate::{
@@ -16,6 +16,11 @@ use crate::{
 
 /// The most roles of an account.
 const MOST_ROLES: usize = 64;
+
+/// The most roles of one namespace that its owner gives an account, and of all of them together, in bytes: they stand in
+/// the account's tokens, and whoever gives them must not make these too long to be of use.
+const MOST_GIVEN: usize = 8;
+const LONGEST_GIVEN: usize = 2048;
 
 /// An account to be made.
 #[derive(Debug)]
@@ -88,6 +93,7 @@ pub async fn prepare(service: &Service, now: Timestamp, new: NewAccount) -> Resu
         namespace,
         email,
         roles,
+        role_owners: BTreeMap::new(),
         enabled: new.enabled,
         epoch: Epoch::default(),
         password,
@@ -188,7 +194,11 @@ pub async fn update(
     for _ in 0..ROUNDS {
         let mut account = row.record;
         account.email = email.clone().unwrap_or(account.email);
-        account.roles = roles.clone().unwrap_or(account.roles);
+        if let Some(roles) = &roles {
+            // What an admin gives is hers to give, whoever owns the namespaces.
+            account.roles.clone_from(roles);
+            account.role_owners.clear();
+        }
         if password.is_some() || patch.enabled == Some(false) {
             account.epoch = account.epoch.next();
         }
@@ -219,22 +229,48 @@ pub async fn update(
     Err(Refusal::unavailable("an account kept changing"))
 }
 
-/// Gives an account a role, or takes it away: whether that changes it. Whether whoever asks may is for the caller of this
-/// to judge, and to write it.
+/// Gives an account a role of a namespace that `owner` owns, or takes it away: whether that changes it. Whether whoever asks
+/// may is for the caller of this to judge, and to write it.
 ///
 /// # Errors
-/// `Invalid` for `roles`: it would have more than 64.
-pub(in crate::domain) fn set_role(account: &mut Account, role: &Role, member: bool) -> Result<bool, Refusal> {
-    if account.roles.contains(role) == member {
+/// `Invalid` for `roles`: it would have too many.
+pub(in crate::domain) fn set_role(
+    account: &mut Account,
+    role: &Role,
+    owner: Option<Uid>,
+    member: bool,
+) -> Result<bool, Refusal> {
+    let has = account.roles.contains(role);
+    if !member {
+        account.roles.retain(|other| other != role);
+        account.role_owners.remove(role);
+        return Ok(has);
+    }
+    if has && account.role_counts(role, owner) {
         return Ok(false);
     }
-    if !member {
-        account.roles.retain(|has| has != role);
-    } else if account.roles.len() >= MOST_ROLES {
-        return Err(Refusal::invalid("roles", "at most 64"));
-    } else {
+    if !has {
+        let namespace = |role: &Role| role.as_str().split('/').next().unwrap_or_default().to_owned();
+        let of_namespace = account.roles.iter().filter(|other| namespace(other) == namespace(role)).count();
+        let bytes: usize = account.roles.iter().map(|other| other.as_str().len()).sum();
+        if account.roles.len() >= MOST_ROLES
+            || of_namespace >= MOST_GIVEN
+            || bytes + role.as_str().len() > LONGEST_GIVEN
+        {
+            return Err(Refusal::invalid(
+                "roles",
+                format!(
+                    "whoever owns a namespace gives a user at most {MOST_GIVEN} of its roles, and nobody has more than \
+                     {MOST_ROLES}, or {LONGEST_GIVEN} bytes of them"
+                ),
+            ));
+        }
         account.roles.push(role.clone());
     }
+    match owner {
+        Some(owner) => account.role_owners.insert(role.clone(), owner),
+        None => account.role_owners.remove(role),
+    };
     Ok(true)
 }
 

@@ -40,6 +40,10 @@ pub struct ServiceAccount {
     /// When its owner made the Role by which it may request tokens of itself, which without its binding gives nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_request_role: Option<Timestamp>,
+    /// Set when it was deleted: the row is then past its purge time, so it is absent; this is for a reader whose clock is
+    /// behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// The account that owns a service account's namespace.
@@ -164,7 +168,7 @@ impl ServiceAccount {
 
     /// Whether it is that account's.
     pub fn is_of(&self, owner: &Account) -> bool {
-        owner.deleted_at.is_none() && owner.uid == self.owner.uid
+        self.deleted_at.is_none() && owner.deleted_at.is_none() && owner.uid == self.owner.uid
     }
 
     /// Whether it stands: its owner is there, and enabled.
@@ -179,6 +183,6 @@ impl Record for ServiceAccount {
         Self::key_of(self.namespace.as_str(), self.name.as_str())
     }
     fn expires_at(&self) -> Option<Timestamp> {
-        None
+        self.deleted_at
     }
 }

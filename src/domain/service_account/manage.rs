@@ -13,7 +13,7 @@ use crate::{
         key::jwt::{Audience, Kind, LongLivedClaims},
         labels,
     },
-    store::{CommitError, Record, Row, When, Write, decode},
+    store::{CommitError, Record, Row, When, decode},
 };
 
 /// The most long-lived tokens of a service account that are good at the same time.
@@ -77,6 +77,9 @@ pub async fn create(
 ) -> Result<Issued, Refusal> {
     let namespace = Name::parse(&new.namespace, "metadata.namespace")?;
     permission::require(service, now, by, &[(all_of(service, &namespace), Action::Manage)]).await?;
+    if let Some(name) = &new.name {
+        check_name(service, name)?;
+    }
     let drawn = || format!("{:016x}", u64::from_be_bytes(service.entropy.bytes()));
     let name = Name::parse(&new.name.clone().unwrap_or_else(drawn), "metadata.name")?;
     labels::check(&new.labels)?;
@@ -97,6 +100,7 @@ pub async fn create(
         tokens: Vec::new(),
         epoch: Epoch::default(),
         may_request_role: None,
+        deleted_at: None,
     };
     let mut token = None;
     if new.with_token {
@@ -115,7 +119,9 @@ pub async fn create(
                 let row: Option<Row<ServiceAccount>> = decode(current)?;
                 when = match row {
                     // What was left by an account that is gone, and had the namespace before.
-                    Some(row) if row.record.owner != account.owner => When::VersionIs(row.version),
+                    Some(row) if row.record.owner != account.owner || row.record.deleted_at.is_some() => {
+                        When::VersionIs(row.version)
+                    }
                     Some(_) => {
                         return Err(Refusal {
                             field: Some("metadata.name"),
@@ -130,6 +136,23 @@ pub async fn create(
     }
     Err(Refusal::unavailable("a service account kept changing"))
 }
+
+/// A name must not be taken for an id, and the Secret that shows tokens must not hide another one.
+fn check_name(service: &Service, name: &str) -> Result<(), Refusal> {
+    let secret = format!("{name}-token");
+    if name.starts_with(ID) || secret == "access-token" || service.policy.key_sets.contains(&secret) {
+        return Err(Refusal::invalid(
+            "metadata.name",
+            format!(
+                "must not begin with {ID}, and {secret} must not be the name of another Secret, as access-token is"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// With what ids begin.
+const ID: &str = "service-account-";
 
 fn check_end(now: Timestamp, end: Option<Timestamp>) -> Result<(), Refusal> {
     if end.is_some_and(|end| end <= now) {
@@ -189,7 +212,7 @@ pub(super) async fn standing(
     let mut rows = service.store.get(now, &keys).await?.into_iter();
     let row = decode::<ServiceAccount>(rows.next().flatten())?;
     let owner = decode::<NamespaceOwner>(rows.next().flatten())?.map(|row| row.record.uid);
-    row.filter(|row| Some(row.record.owner.uid) == owner).ok_or_else(absent)
+    row.filter(|row| row.record.deleted_at.is_none() && Some(row.record.owner.uid) == owner).ok_or_else(absent)
 }
 
 /// Finds one by its name or id, for who has `wanted` on it; who has not even `list` is not told that it is there.
@@ -211,7 +234,14 @@ async fn find(
     };
     let row = match row {
         Some(row) => row,
-        None if id_or_name.starts_with("service-account-") => by_id(service, now, &namespace, id_or_name).await?,
+        None if id_or_name.starts_with(ID) => {
+            // Who may not see the namespace's service accounts does not make us read all of them.
+            let all = all_of(service, &namespace);
+            if !permission::may(service, now, by, &all, Action::List).await? {
+                return Err(absent());
+            }
+            by_id(service, now, &namespace, id_or_name).await?
+        }
         None => return Err(absent()),
     };
     let resource = resource(service, &row.record);
@@ -249,7 +279,10 @@ async fn rows(
     let page = service.store.list(now, &ServiceAccount::partition(namespace.as_str()), after, limit).await?;
     let mut found = Vec::with_capacity(page.items.len());
     for item in page.items {
-        found.extend(decode::<ServiceAccount>(Some(item))?.filter(|row| row.record.owner.uid == owner.record.uid));
+        found.extend(
+            decode::<ServiceAccount>(Some(item))?
+                .filter(|row| row.record.deleted_at.is_none() && row.record.owner.uid == owner.record.uid),
+        );
     }
     Ok((found, page.next))
 }
@@ -299,8 +332,9 @@ pub async fn delete(
 ) -> Result<ServiceAccount, Refusal> {
     let Row { record: account, mut version } = find(service, now, by, namespace, id_or_name, Action::Manage).await?;
     for _ in 0..ROUNDS {
-        let gone = Write::Delete { key: account.key(), when: When::VersionIs(version) };
-        match service.commit(now, vec![gone]).await {
+        // A put, since a create that was held up must not bring it back: a row that is past its purge time is absent.
+        let gone = ServiceAccount { deleted_at: Some(now), tokens: Vec::new(), ..account.clone() };
+        match service.commit(now, vec![gone.put(When::VersionIs(version))]).await {
             Ok(_) => {
                 audit("service_account_deleted", by, &account);
                 // It counts for nothing any more: what cannot be cleared away now lies there and does no harm.
@@ -321,7 +355,7 @@ pub async fn delete(
 
 /// The row, if it still is that account's.
 fn same(row: Option<Row<ServiceAccount>>, account: &ServiceAccount) -> Result<Row<ServiceAccount>, Refusal> {
-    row.filter(|row| row.record.uid == account.uid).ok_or_else(absent)
+    row.filter(|row| row.record.uid == account.uid && row.record.deleted_at.is_none()).ok_or_else(absent)
 }
 
 /// Changes a service account, deciding again with whatever it has become meanwhile.
@@ -344,10 +378,12 @@ async fn change<T>(
 }
 
 /// Issues a new long-lived token, and ends the older ones after `overlap` (0 s to 31 days). With an overlap of 0 nothing
-/// that was issued before is good from now on, short-lived tokens included.
+/// that was issued before is good from now on, short-lived tokens included. `expires_at`: none gives it as long a life as the
+/// newest one before it has.
 ///
 /// # Errors
-/// `Absent`; `Forbidden` without `manage` on it; `Invalid` for `overlap` or `expires_at`; `Unavailable`.
+/// `Absent`; `Forbidden` without `manage` on it; `Invalid` for `overlap` or `expires_at`; `Conflict`: [`MOST_TOKENS`] are
+/// still good for their overlaps; `Unavailable`.
 pub async fn rotate(
     service: &Service,
     now: Timestamp,
@@ -362,6 +398,9 @@ pub async fn rotate(
     }
     check_end(now, expires_at)?;
     let row = find(service, now, by, namespace, id_or_name, Action::Manage).await?;
+    let newest = row.record.tokens.last();
+    let as_long = || newest.and_then(|token| Some(now + (token.expires_at?.since(token.issued_at))));
+    let expires_at = expires_at.or_else(as_long);
     let (token, record) = new_token(service, now, &row.record, expires_at, IssuedBy::Rotation).await?;
     let rotated = |account: &mut ServiceAccount| {
         for token in &mut account.tokens {
@@ -372,9 +411,8 @@ pub async fn rotate(
             account.epoch = account.epoch.next();
         }
         account.tokens.retain(|token| !token.is_over(now));
-        // Rotated again and again within the overlap: of what ends by itself soon, the oldest ends now.
-        while account.tokens.len() >= MOST_TOKENS {
-            account.tokens.remove(0);
+        if account.tokens.len() >= MOST_TOKENS {
+            return Err(full());
         }
         account.tokens.push(record.clone());
         Ok(())
@@ -382,6 +420,13 @@ pub async fn rotate(
     let (account, ()) = change(service, now, row, rotated).await?;
     audit("service_account_rotated", by, &account);
     Ok(Issued { account, token: Some(token) })
+}
+
+fn full() -> Refusal {
+    Refusal::conflict(format!(
+        "exceeded quota: long-lived tokens, used: {MOST_TOKENS}, limited: {MOST_TOKENS}; rotate the service account with a \
+         shorter overlap, or end tokens by their ids"
+    ))
 }
 
 /// Issues one more long-lived token.
@@ -399,10 +444,7 @@ pub async fn issue(
     let (token, record) = new_token(service, now, &row.record, None, IssuedBy::Secret).await?;
     let (account, ()) = change(service, now, row, |account| {
         if account.live_tokens(now).count() >= MOST_TOKENS {
-            return Err(Refusal::conflict(format!(
-                "exceeded quota: long-lived tokens, used: {MOST_TOKENS}, limited: {MOST_TOKENS}; rotate the service \
-                 account, or end tokens by their ids"
-            )));
+            return Err(full());
         }
         account.tokens.retain(|token| !token.is_over(now));
         account.tokens.push(record.clone());
@@ -587,11 +629,10 @@ pub async fn end_short_lived(
 ) -> Result<(), Refusal> {
     let id = Jti::of(AccountKey::of(owner.name.as_str()), drawn);
     let key = ShortLived::key_of(owner.namespace.as_str(), name.as_str(), &id);
-    let row: Option<Row<ShortLived>> = service.read(now, key.clone()).await?;
-    if row.is_none_or(|row| row.record.id != id) {
-        return Err(absent());
-    }
-    service.commit(now, vec![Write::Delete { key, when: When::Always }]).await?;
+    let row: Option<Row<ShortLived>> = service.read(now, key).await?;
+    let token = row.map(|row| row.record).filter(|token| token.id == id).ok_or_else(absent)?;
+    // A put, as in `delete`.
+    service.commit(now, vec![ShortLived { expires_at: now, ..token }.put(When::Always)]).await?;
     tracing::info!(
         target: "gatemint::audit", event = "service_account_token_ended", actor,
         service_account = format!("{}/service-accounts/{name}", owner.namespace), long_lived = false,

@@ -17,4 +17,4 @@ pub use manage::{
 pub use presented::{Holder, PresentedLongLived, PresentedShortLived};
 pub use short_lived::ShortLived;
 pub use token_request::TokenRequest;
-pub use used::{Used, mark};
+pub use used::{Use, Used, mark};

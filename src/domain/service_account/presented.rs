@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{ServiceAccount, ShortLived, Used};
+use super::{ServiceAccount, ShortLived, Use, Used};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -27,7 +27,7 @@ pub struct Holder {
     /// The token's `jti`.
     pub id: Jti,
     /// The use to be written down by [`super::mark`], if it is due.
-    pub used: Option<Used>,
+    pub used: Option<Use>,
 }
 
 impl Holder {
@@ -89,7 +89,7 @@ impl PresentedLongLived {
     ) -> Result<Option<Holder>, Refusal> {
         let account = decode::<ServiceAccount>(rows.next().flatten())?.map(|row| row.record);
         let owner = decode::<Account>(rows.next().flatten())?.map(|row| row.record);
-        let used = decode::<Used>(rows.next().flatten())?.map(|row| row.record);
+        let before = decode::<Used>(rows.next().flatten())?;
         let Some(account) = account else { return Ok(None) };
         let good = account
             .tokens
@@ -99,13 +99,8 @@ impl PresentedLongLived {
         if !good || !stands(&account, owner.as_ref(), self.id) {
             return Ok(None);
         }
-        let used = Used::is_due(used.as_ref(), now).then(|| Used {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            id: self.id,
-            at: now,
-        });
-        Ok(Some(Holder { account, id: self.id, used }))
+        let used = Used { namespace: self.namespace.clone(), name: self.name.clone(), id: self.id, at: now };
+        Ok(Some(Holder { account, id: self.id, used: Use::of(used, before.as_ref()) }))
     }
 }
 

@@ -120,7 +120,8 @@ fn audiences(issuer: &str, mut asked: Vec<String>) -> Result<Vec<String>, Refusa
     if asked.is_empty() {
         return Ok(vec![usual_audience(issuer)]);
     }
-    asked.dedup();
+    let mut seen = std::collections::BTreeSet::new();
+    asked.retain(|one| seen.insert(one.clone()));
     let sound =
         |one: &String| (1..=LONGEST_AUDIENCE).contains(&one.len()) && one.bytes().all(|byte| byte.is_ascii_graphic());
     if asked.len() > MOST_AUDIENCES || !asked.iter().all(sound) {

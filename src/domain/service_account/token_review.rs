@@ -7,6 +7,7 @@ use crate::{
     domain::{
         Refusal, Secret, Service,
         access::{Action, Holder, Resource, Subject, permission, standing},
+        grant::Scope,
         key::jwt::{Audience, Kind, Unverified},
     },
 };
@@ -82,7 +83,8 @@ pub async fn review(
         // Everything but an access token is refused there by its kind.
         let Some(standing) = standing(service, now, token).await? else { return Ok(Reviewed::no(INVALID)) };
         let Holder::Account { account, .. } = standing.holder else { return Ok(Reviewed::no(INVALID)) };
-        let mut groups: Vec<String> = account.record.roles.iter().map(ToString::to_string).collect();
+        // What the token was narrowed to, it stays.
+        let (_, mut groups) = account.record.shown_in(&Scope::of_claim(&standing.claims.scope));
         groups.push("system:authenticated".to_owned());
         let who = Reviewee {
             username: account.record.name.to_string(),

@@ -11,7 +11,7 @@ use crate::{
         Service,
         ids::{Jti, Name},
     },
-    store::{Key, Record, When},
+    store::{CommitError, Key, Record, Row, When},
 };
 
 /// How exact it is: more often, a busy token would write a row with each request.
@@ -38,10 +38,24 @@ impl Used {
     pub fn key_of(namespace: &str, name: &str, id: &Jti) -> Key {
         Key::new(format!("used#{namespace}"), format!("{name}/{id}"))
     }
+}
 
-    /// Whether a use at `now` is worth a write.
-    pub(super) fn is_due(before: Option<&Self>, now: Timestamp) -> bool {
-        before.is_none_or(|before| before.at + EXACT_TO <= now)
+/// A use that is worth a write, as the row was when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    used: Used,
+    when: When,
+}
+
+impl Use {
+    /// The use at `used.at`, if it is worth a write.
+    pub(super) fn of(used: Used, before: Option<&Row<Used>>) -> Option<Self> {
+        let when = match before {
+            None => When::Absent,
+            Some(row) if row.record.at + EXACT_TO <= used.at => When::VersionIs(row.version),
+            Some(_) => return None,
+        };
+        Some(Self { used, when })
     }
 }
 
@@ -55,10 +69,12 @@ impl Record for Used {
     }
 }
 
-/// Writes down a use, if it is worth a write. That this cannot be done is no reason to refuse whoever came.
-pub async fn mark(service: &Service, used: Option<Used>) {
-    let Some(used) = used else { return };
-    if let Err(error) = service.commit(used.at, vec![used.put(When::Always)]).await {
-        tracing::debug!(error = %error, "the last use of a token was not written down");
+/// Writes down a use, if it is worth a write. Of several at once one does. That this cannot be done is no reason to refuse
+/// whoever came.
+pub async fn mark(service: &Service, of: Option<Use>) {
+    let Some(Use { used, when }) = of else { return };
+    match service.commit(used.at, vec![used.put(when)]).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => {}
+        Err(error) => tracing::debug!(error = %error, "the last use of a token was not written down"),
     }
 }

@@ -126,14 +126,17 @@ impl Membership {
     ///
     /// # Errors
     /// `Invalid` for `roles`: it would have too many.
-    fn of(member: Option<&Row<Account>>, permissions: &[Permission]) -> Result<Option<Self>, Refusal> {
+    fn of<'a>(
+        member: Option<&Row<Account>>,
+        permissions: impl Iterator<Item = (&'a Permission, Option<Uid>)>,
+    ) -> Result<Option<Self>, Refusal> {
         let Some(row) = member else { return Ok(None) };
         let mut account = row.record.clone();
         let mut changes = Vec::new();
-        for permission in permissions {
+        for (permission, owner) in permissions {
             let Some(role) = role_of(&permission.resource) else { continue };
             let is_member = permission.action.gives(Action::Read);
-            if manage::set_role(&mut account, &role, is_member)? {
+            if manage::set_role(&mut account, &role, owner, is_member)? {
                 changes.push((role, is_member));
             }
         }
@@ -202,7 +205,7 @@ async fn put(
             }
         }
         // With what was granted before, too: the role may have been taken by another way.
-        let membership = Membership::of(member.as_ref(), &outcome)?;
+        let membership = Membership::of(member.as_ref(), outcome.iter().zip(held.iter().map(|(owner, _)| *owner)))?;
         if writes.is_empty() && membership.as_ref().is_none_or(|membership| membership.changes.is_empty()) {
             return Ok(outcome);
         }
@@ -239,8 +242,8 @@ fn audit(event: &'static str, by: &Subject, permission: &Permission) {
     );
 }
 
-/// Takes permissions of a principal away, grants and denials alike; `by` needs `manage` on each resource. What it holds
-/// above or below them stays.
+/// Takes permissions of a principal away, grants and denials alike; `by` needs `manage` on each resource, but to leave a
+/// role. What it holds above or below them stays.
 ///
 /// # Errors
 /// `Forbidden`, with what is missing; `Absent`: there is no such principal; `Conflict`: it holds none of them; `Malformed`,
@@ -254,7 +257,9 @@ pub async fn revoke(
 ) -> Result<(), Refusal> {
     let resources: Vec<&Resource> = resources.iter().collect();
     check(&resources)?;
-    if !by.is_admin() {
+    // Whoever was made a member of a role may leave it.
+    let leaves = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
+    if !by.is_admin() && !leaves {
         require_manage(service, now, by, &resources).await?;
     }
     let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
@@ -293,7 +298,7 @@ async fn take_away(
                 writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
                 writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
             }
-            let membership = Membership::of(member.as_ref(), &gone(|_| Action::Deny))?;
+            let membership = Membership::of(member.as_ref(), gone(|_| Action::Deny).iter().map(|gone| (gone, None)))?;
             writes.extend(membership.as_ref().map(Membership::write));
             match service.commit(now, writes).await {
                 Ok(_) => {

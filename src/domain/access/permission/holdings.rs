@@ -1,7 +1,7 @@
 //! Who holds what: lists of permissions, and checks of somebody else's.
 
 use super::{
-    super::{Principal, Resource, Subject},
+    super::{Principal, Resource, Subject, principal::Holder},
     Action, MOST_AT_ONCE, Permission,
     grants::require_manage,
     question::not_granted,
@@ -41,15 +41,21 @@ pub async fn held(
     if by.principal() != Some(of) {
         require_sight(service, now, by, below).await?;
     }
-    let mut principals = vec![of.clone()];
+    let (mut principals, mut account) = (vec![of.clone()], None);
     if let (true, Principal::User(name)) = (with_roles, of) {
         let row: Option<Row<Account>> = service.read(now, Account::key_of(AccountKey::of(name.as_str()))).await?;
-        let roles = row.into_iter().flat_map(|row| row.record.roles);
+        account = row.map(|row| row.record);
+        let roles = account.iter().flat_map(|account| account.roles.clone());
         principals.extend(roles.filter(|role| role.as_str().contains('/')).map(Principal::Role));
     }
     let mut found = Vec::new();
     for principal in principals {
         let holder = principal.find(service, now).await?;
+        if let (Holder::Role(role, owner), Some(account)) = (&holder, &account)
+            && !account.role_counts(role, *owner)
+        {
+            continue;
+        }
         let partition = Held::partition(&holder);
         let rows = rows_within(service, now, &partition, below, |held: &Held| &held.resource).await?;
         found.extend(rows.into_iter().map(|held| (principal.clone(), holder.clone(), held)));
@@ -95,10 +101,12 @@ pub async fn shared(
             below.namespace().map(ToOwned::to_owned)
         }
         (None, own) => {
-            if by.principal() != Some(of) {
+            // A service account lives in a namespace that is not its own.
+            let own_namespace = by.namespace().filter(|own| by.principal() == Some(of) && by.owns(own.as_str()));
+            if own_namespace.is_none() {
                 require_sight(service, now, by, None).await?;
             }
-            match (own, by.namespace().filter(|_| by.principal() == Some(of))) {
+            match (own, own_namespace) {
                 (Some(own), _) => Some(own.to_owned()),
                 (None, Some(own)) => Some(own.to_string()),
                 (None, None) => {
@@ -229,7 +237,7 @@ pub(super) async fn rows_within<T: Record>(
 /// that is asked about.
 ///
 /// # Errors
-/// `Forbidden`, `Absent`, `Malformed`, `Invalid` as [`grant`]; `Unavailable`.
+/// `Forbidden`, `Absent`, `Malformed`, `Invalid` as [`super::grant`]; `Unavailable`.
 pub async fn missing(
     service: &Service,
     now: Timestamp,

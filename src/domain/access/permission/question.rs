@@ -48,7 +48,7 @@ impl<'a> Question<'a> {
     /// The namespaces whose owners must be known: the resource's, and those of roles.
     fn namespaces(self) -> Vec<String> {
         let mut namespaces: Vec<String> = self.resource.namespace().map(ToOwned::to_owned).into_iter().collect();
-        for holder in self.subject.holders(|_| None) {
+        for (holder, _) in self.subject.holders(|_| None) {
             if let Holder::Role(role, _) = holder {
                 namespaces.push(namespace_of(&role).to_owned());
             }
@@ -64,7 +64,7 @@ impl<'a> Question<'a> {
             return Vec::new();
         }
         let mut keys: Vec<Key> = self.namespaces().iter().map(|name| NamespaceOwner::key_of(name)).collect();
-        for holder in self.subject.holders(|_| None) {
+        for (holder, _) in self.subject.holders(|_| None) {
             keys.extend(self.resource.ancestors().map(|above| Held::key_of(&holder, above)));
         }
         keys
@@ -87,11 +87,11 @@ impl<'a> Question<'a> {
             |name: &str| owners.iter().find(|(namespace, _)| namespace == name).and_then(|(_, owner)| *owner);
         let owner = self.resource.namespace().and_then(owner_of);
         let mut found = None;
-        for holder in self.subject.holders(owner_of) {
+        for (holder, counts) in self.subject.holders(owner_of) {
             for above in self.resource.ancestors() {
                 let held = decode::<Held>(rows.next().flatten())?.map(|row| row.record);
                 // What is above the namespace was granted on a whole cluster, which nobody owns.
-                let held = held.filter(|held| held.stands(&holder, owner) && held.resource.as_str() == above);
+                let held = held.filter(|held| counts && held.stands(&holder, owner) && held.resource.as_str() == above);
                 found = match (found, held.map(|held| held.action)) {
                     (Some(Action::Deny), _) | (_, Some(Action::Deny)) => Some(Action::Deny),
                     (found, action) => found.max(action),
