@@ -51,11 +51,11 @@ async fn live_through<B: Backend>(steps: Vec<Step>) -> Tally {
 }
 
 /// Random histories on stores of one kind, each from an empty one.
-fn histories<B: Backend>(name: &str, count: u32, length: usize, seed: u8) {
+fn histories<B: Backend>(name: &str, count: u32, length: usize, first: u8) {
     let total = RefCell::new(Tally::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     // The same histories every time: what fails once fails again.
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[first; 32]);
     let config = Config { cases: count, failure_persistence: None, max_shrink_iters: 150, ..Config::default() };
     let outcome = TestRunner::new_with_rng(config, rng).run(&steps(length..length + length / 2), |steps| {
         let tally = runtime.block_on(live_through::<B>(steps));

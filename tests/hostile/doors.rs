@@ -130,8 +130,8 @@ async fn somebody_elses_service_account_is_not_there() {
         ] {
             let answer = ask(&test, method.clone(), &path, &eve, None).await;
             let decoded = name.replace("%2f", "/");
-            let text = format!("Service account {decoded} not found");
-            assert_eq!((answer.status.as_u16(), answer.text.as_str()), (404, text.as_str()), "{method} {path}");
+            let told = format!("Service account {decoded} not found");
+            assert_eq!((answer.status.as_u16(), answer.text.as_str()), (404, told.as_str()), "{method} {path}");
             asked += 1;
         }
     }
@@ -139,14 +139,14 @@ async fn somebody_elses_service_account_is_not_there() {
     for (method, end, body) in
         [(Method::GET, "", None), (Method::DELETE, "", None), (Method::POST, "/token", Some(json!({})))]
     {
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for name in ["ci", "none"] {
             let answer = ask(&test, method.clone(), &format!("{KUBERNETES}/{name}{end}"), &eve, body.clone()).await;
             assert!([403, 404].contains(&answer.status.as_u16()), "{}", answer.text);
-            told.push(answer.text.replace("none", "ci"));
+            answers.push(answer.text.replace("none", "ci"));
             asked += 1;
         }
-        assert_eq!(told[0], told[1], "{method} {end}");
+        assert_eq!(answers[0], answers[1], "{method} {end}");
     }
     for path in [
         KUBERNETES,
@@ -327,11 +327,11 @@ async fn a_token_request_is_for_ten_minutes_to_a_day_and_for_nobody_else() {
     for seconds in [i64::MIN, -1, 0, 1, 60, 599] {
         let refused = request(json!({"expirationSeconds": seconds})).await;
         is_status(&refused, 422, "Invalid", &seconds.to_string());
-        let text = format!(
+        let told = format!(
             "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: {seconds}: may not \
              specify a duration less than 10 minutes"
         );
-        assert_eq!(refused.json["message"], text);
+        assert_eq!(refused.json["message"], told);
         asked += 1;
     }
     let refused = request(json!({"expirationSeconds": (1_i64 << 32) + 1})).await;
@@ -411,24 +411,24 @@ async fn a_role_gives_one_thing_to_one_service_account_and_any_other_is_refused_
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "ci-create-token"},
     });
     let mut refused = 0;
-    let rule = |key: &str, value: Value| {
-        let mut rule = role["rules"][0].clone();
-        rule[key] = value;
-        json!([rule])
+    let with = |key: &str, value: Value| {
+        let mut known = role["rules"][0].clone();
+        known[key] = value;
+        json!([known])
     };
     for rules in [
-        rule("verbs", json!(["*"])),
-        rule("verbs", json!(["create", "get"])),
-        rule("verbs", json!([])),
-        rule("resources", json!(["*"])),
-        rule("resources", json!(["serviceaccounts"])),
-        rule("resources", json!(["secrets"])),
-        rule("resourceNames", json!(["cd"])),
-        rule("resourceNames", json!([])),
-        rule("resourceNames", json!(["ci", "cd"])),
-        rule("resourceNames", json!(null)),
-        rule("apiGroups", json!(["*"])),
-        rule("nonResourceURLs", json!(["/"])),
+        with("verbs", json!(["*"])),
+        with("verbs", json!(["create", "get"])),
+        with("verbs", json!([])),
+        with("resources", json!(["*"])),
+        with("resources", json!(["serviceaccounts"])),
+        with("resources", json!(["secrets"])),
+        with("resourceNames", json!(["cd"])),
+        with("resourceNames", json!([])),
+        with("resourceNames", json!(["ci", "cd"])),
+        with("resourceNames", json!(null)),
+        with("apiGroups", json!(["*"])),
+        with("nonResourceURLs", json!(["/"])),
         json!([role["rules"][0], role["rules"][0]]),
         json!([]),
         json!({}),

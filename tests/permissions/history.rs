@@ -261,7 +261,7 @@ fn no(refusal: &Refusal) -> No {
     match refusal.kind {
         RefusalKind::Forbidden => No::Forbidden,
         RefusalKind::Absent => No::Absent,
-        RefusalKind::Conflict if refusal.text.contains("no effect") => No::NoEffect,
+        RefusalKind::Conflict if refusal.text.contains("no effect") => No::Idle,
         RefusalKind::Conflict => No::Taken,
         other => panic!("{other:?}: {refusal}"),
     }

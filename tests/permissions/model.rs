@@ -59,7 +59,7 @@ pub(super) enum No {
     Forbidden,
     Absent,
     /// There is nothing to revoke.
-    NoEffect,
+    Idle,
     /// The name is taken.
     Taken,
 }
@@ -355,7 +355,7 @@ impl World {
         for resource in resources {
             self.erase(of, resource);
         }
-        if effect { Ok(()) } else { Err(vec![No::NoEffect]) }
+        if effect { Ok(()) } else { Err(vec![No::Idle]) }
     }
 
     /// Everything that the principal holds is replaced by this. For admins.
