@@ -123,6 +123,7 @@ async fn names_in_paths_that_are_none_are_not_found_or_refused_and_never_an_erro
 
 #[tokio::test]
 async fn what_cannot_be_changed_is_refused_and_what_apply_remembers_is_answered() {
+    const STRATEGIC: &str = "application/strategic-merge-patch+json";
     let all = Everybody::with_ci().await;
     all.post(ROLES, &all.owner, role("ci")).await;
     all.post(BINDINGS, &all.owner, binding("ci")).await;
@@ -135,7 +136,6 @@ async fn what_cannot_be_changed_is_refused_and_what_apply_remembers_is_answered(
             .header(header::CONTENT_TYPE, media_type);
         all.test.send(request.body(Body::from(body.to_string())).unwrap()).await
     };
-    const STRATEGIC: &str = "application/strategic-merge-patch+json";
     let mut patched = 0;
     for (path, absent) in [
         (at("ci"), at("no")),

@@ -26,7 +26,7 @@ async fn a_token_is_answered_as_kubernetes_does() {
     assert_eq!((answer.header("cache-control"), answer.header("warning")), ("no-store", ""));
     let mut object = answer.json.clone();
     let token = object["status"]["token"].take();
-    let end = (now + Duration::from_secs(600)).rfc3339();
+    let end = (now + Duration::from_mins(10)).rfc3339();
     assert_eq!(
         object,
         json!({

@@ -100,7 +100,7 @@ async fn a_token_that_is_not_good_is_no_refusal() {
     ] {
         no(token, audiences).await;
     }
-    all.test.clock.advance(Duration::from_secs(3600));
+    all.test.clock.advance(Duration::from_hours(1));
     no(&expired, json!(["a"])).await;
     println!("counted: {refused} tokens that are not good, or not for whoever asks");
 }
