@@ -257,12 +257,16 @@ pub async fn revoke(
 ) -> Result<(), Refusal> {
     let resources: Vec<&Resource> = resources.iter().collect();
     check(&resources)?;
-    // Whoever was made a member of a role may leave it.
-    let leaves = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
-    if !by.is_admin() && !leaves {
+    let own_roles = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
+    if !by.is_admin() && !own_roles {
         require_manage(service, now, by, &resources).await?;
     }
     let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
+    // Whoever was made a member of a role may leave it; a denial is not hers to take away.
+    let is_member = |row: &Option<Row<Held>>| row.as_ref().is_some_and(|row| row.record.action.gives(Action::Read));
+    if !by.is_admin() && own_roles && !held.iter().all(|(_, row)| is_member(row)) {
+        require_manage(service, now, by, &resources).await?;
+    }
     let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
     let rows: Vec<Held> = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
     take_away(service, now, by, of, &holder, &rows).await?;
