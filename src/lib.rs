@@ -57,7 +57,8 @@
 //! token_request                 the long-lived token becomes a short-lived one, for an audience, with a record of its own
 //! access::verify, token_review  signature and kind, or the digest; then its rows: the account, its owner, the record
 //! ```
-//! To delete its row, or to give it another epoch, ends everything of it.
+//! To delete its row ends everything of it; a rotation without overlap ends its tokens of before, the short-lived ones by
+//! another epoch.
 //!
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
