@@ -207,7 +207,7 @@ async fn there_is_room_for_a_hundred() {
     let (test, admin) = with_admin().await;
     let body = |n: usize| {
         json!({"id": format!("s{n}"), "host": format!("{}.{n}.example.org", "h".repeat(63)),
-        "resource": format!("flow://default/{}", "r".repeat(400) + &n.to_string())})
+        "resource": format!("flow://default/ada/{}", "r".repeat(400) + &n.to_string())})
     };
     for n in 0..100 {
         let made = ask(&test, &admin, Method::POST, "/v1/sites", Some(body(n))).await;

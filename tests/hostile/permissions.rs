@@ -210,7 +210,7 @@ async fn whoever_leaves_a_role_leaves_no_denial() {
         permission::revoke(service, now, &eve, &principal(who), &[resource(team)]).await.map_err(|refusal| refusal.kind)
     };
     grant(&test, "ada/team", "job://default/ada/web", Action::Write).await;
-    assert_eq!(leave("eve").await, Err(RefusalKind::Conflict));
+    assert_eq!(leave("eve").await, Err(RefusalKind::Forbidden), "she is no member");
     grant(&test, "eve", team, Action::Read).await;
     assert!(may(&test, "eve", "job://default/ada/web", Action::Write).await);
     leave("eve").await.unwrap();

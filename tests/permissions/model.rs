@@ -356,8 +356,12 @@ impl World {
     /// Revokes what there is of these; there must be something.
     pub(super) fn revoke(&mut self, by: &str, of: &str, resources: &[&str]) -> Result<(), Vec<No>> {
         // Whoever was made a member of a role may leave it; a denial is nobody's own to take away.
-        let may_leave = |resource: &&str| role_in(resource).is_some() && self.granted(of, resource) != Some(DENY);
-        if by == of && self.exists(of) && resources.iter().all(may_leave) {
+        let is_member = |resource: &&str| {
+            let made_member = |line: &&Line| line.principal == of && line.resource == **resource && line.action >= READ;
+            role_in(resource).is_some()
+                && self.lines.iter().find(made_member).is_some_and(|line| line.who == self.who(of))
+        };
+        if by == of && self.exists(of) && resources.iter().all(is_member) {
             return self.take(of, resources);
         }
         self.allowed(by, of, resources.iter().copied())?;

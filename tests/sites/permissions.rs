@@ -173,5 +173,39 @@ async fn who_may_read_a_role_is_its_member() {
     permission::revoke(&test.service, now, &by, &user("eve"), &[resource("role://default/ada/readers")]).await.unwrap();
     assert_eq!(roles().await, ["other/role"]);
     assert!(!may(&test, "eve", web, Action::Read).await);
-    println!("counted: 1 role given and taken");
+
+    // A member may leave; whoever is denied a role may not take that away.
+    let leave = async || {
+        let eve = Subject::of_account(&account(&test, "eve").await, true);
+        let role = [resource("role://default/ada/readers")];
+        permission::revoke(&test.service, now, &eve, &user("eve"), &role).await.map_err(|refusal| refusal.kind)
+    };
+    assert_eq!(leave().await, Err(RefusalKind::Forbidden), "there is nothing to leave");
+    give("role://default/ada/readers", "eve", Action::Read).await.unwrap();
+    leave().await.unwrap();
+    assert_eq!(roles().await, ["other/role"]);
+    give("role://default/ada/readers", "eve", Action::Deny).await.unwrap();
+    assert_eq!(leave().await, Err(RefusalKind::Forbidden), "a denial");
+    permission::revoke(&test.service, now, &by, &user("eve"), &[resource("role://default/ada/readers")]).await.unwrap();
+
+    // Nobody is given so many that her tokens are of no use.
+    for n in 0..8 {
+        give(&format!("role://default/ada/r{n}"), "eve", Action::Read).await.unwrap();
+    }
+    let full = give("role://default/ada/r8", "eve", Action::Read).await.unwrap_err();
+    assert_eq!((full.kind, full.field), (RefusalKind::Invalid, Some("roles")));
+    let on_role = [(resource("role://default/ada/r8"), Action::List)];
+    let missing = permission::missing(&test.service, now, &Subject::operator(), &user("eve"), &on_role).await.unwrap();
+    assert_eq!(missing.len(), 1, "what was refused was not done");
+
+    // Ada is made again: who was the predecessor's member is not hers.
+    give(web, "ada/r0", Action::Read).await.unwrap();
+    assert!(may(&test, "eve", web, Action::Read).await);
+    manage::delete(&test.service, now, "ada", "test").await.unwrap();
+    let test = test.user("ada", &[]).await;
+    assert_eq!(test.grant("ada/r0", web, Action::Read).await, Action::Read);
+    assert!(!may(&test, "eve", web, Action::Read).await);
+    assert_eq!(test.grant("eve", "role://default/ada/r0", Action::Read).await, Action::Read);
+    assert!(may(&test, "eve", web, Action::Read).await);
+    println!("counted: 10 roles given, 2 left or taken, 1 refused, 1 of an owner before");
 }

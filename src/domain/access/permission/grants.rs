@@ -257,35 +257,29 @@ pub async fn revoke(
 ) -> Result<(), Refusal> {
     let resources: Vec<&Resource> = resources.iter().collect();
     check(&resources)?;
-    // Whoever was made a member of a role may leave it.
-    let leaves = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
+    let own_roles = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
     let mut manages = by.is_admin();
-    if !manages && !leaves {
+    if !manages && !own_roles {
         require_manage(service, now, by, &resources).await?;
         manages = true;
     }
     for _ in 0..ROUNDS {
         let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
-        let standing: Vec<Action> = held
-            .iter()
-            .filter_map(|(owner, row)| row.as_ref().filter(|row| row.record.stands(&holder, *owner)))
-            .map(|row| row.record.action)
-            .collect();
-        // A denial is nobody's own to take away.
-        if !manages && standing.contains(&Action::Deny) {
+        // Whoever was made a member of a role may leave it; a denial is not hers to take away.
+        let is_member = |row: &Option<Row<Held>>| row.as_ref().is_some_and(|row| row.record.action.gives(Action::Read));
+        if !manages && !held.iter().all(|(_, row)| is_member(row)) {
             require_manage(service, now, by, &resources).await?;
             manages = true;
         }
+        let stands = |(owner, row): &(Option<Uid>, Option<Row<Held>>)| {
+            row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner))
+        };
+        let revoked = held.iter().any(stands);
         // Who leaves does so from what was seen, and not from a denial that came meanwhile.
         let when = |row: &Row<Held>| if manages { When::Always } else { When::VersionIs(row.version) };
-        let rows: Vec<(Held, When)> = held
-            .into_iter()
-            .filter_map(|(_, row)| row)
-            .map(|row| (when(&row), row))
-            .map(|(when, row)| (row.record, when))
-            .collect();
+        let rows: Vec<_> = held.into_iter().filter_map(|(_, row)| row).map(|row| (when(&row), row.record)).collect();
         if take_away(service, now, by, of, &holder, &rows).await? {
-            return if standing.is_empty() { Err(Refusal::conflict("Operation has no effect")) } else { Ok(()) };
+            return if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) };
         }
     }
     Err(Refusal::unavailable("a permission kept changing"))
@@ -300,23 +294,23 @@ async fn take_away(
     by: &Subject,
     of: &Principal,
     holder: &Holder,
-    rows: &[(Held, When)],
+    rows: &[(When, Held)],
 ) -> Result<bool, Refusal> {
     for some in rows.chunks(MOST_AT_ONCE) {
-        let mut member = member(service, now, of, holder, some.iter().map(|(held, _)| &held.resource)).await?;
+        let mut member = member(service, now, of, holder, some.iter().map(|(_, held)| &held.resource)).await?;
         let gone = |action: fn(&Held) -> Action| -> Vec<Permission> {
             let permission = |held: &Held| Permission {
                 principal: of.clone(),
                 resource: held.resource.clone(),
                 action: action(held),
             };
-            some.iter().map(|(held, _)| permission(held)).collect()
+            some.iter().map(|(_, held)| permission(held)).collect()
         };
         let mut rounds = 0..ROUNDS;
         loop {
             rounds.next().ok_or_else(|| Refusal::unavailable("an account kept changing"))?;
             let mut writes = Vec::with_capacity(2 * some.len() + 1);
-            for (held, when) in some {
+            for (when, held) in some {
                 // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
                 writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(*when));
                 writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
@@ -379,11 +373,11 @@ pub async fn replace(
             // What was more than is wanted now has to go before the lesser is granted.
             Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
                 let lesser = [(held.resource.clone(), *wanted)];
-                take_away(service, now, by, of, &holder, &[(held, When::Always)]).await?;
+                take_away(service, now, by, of, &holder, &[(When::Always, held)]).await?;
                 put(service, now, by, of, &lesser).await?;
             }
             Some(_) => {}
-            None => gone.push((held, When::Always)),
+            None => gone.push((When::Always, held)),
         }
     }
     take_away(service, now, by, of, &holder, &gone).await.map(drop)
