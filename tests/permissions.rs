@@ -93,7 +93,7 @@ fn histories<B: Backend>(name: &str, count: u32, length: usize, first: u8) {
 
 #[test]
 fn random_histories_in_memory_agree_with_an_obvious_reference() {
-    histories::<Memory>("memory", 48, 40, 1);
+    histories::<Memory>("memory", 36, 40, 1);
 }
 
 #[test]

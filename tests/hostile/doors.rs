@@ -282,6 +282,7 @@ async fn principals_and_uris_are_written_in_one_way_and_nobody_gives_herself_any
         refused += 1;
     }
     assert_eq!(granted(&test, "eve").await, [""; 0]);
+    let nothing = json!({"error": "Operation has no effect"});
     // To oneself, to others, to a role of one's own: without `manage` nothing, and what is missing is told.
     for uri in [
         job,
@@ -310,7 +311,7 @@ async fn principals_and_uris_are_written_in_one_way_and_nobody_gives_herself_any
     }
     // Nothing to take away.
     let answer = ask(&test, Method::DELETE, &format!("{}?uri={job}", of("eve")), &ada, None).await;
-    assert_eq!((answer.status.as_u16(), &answer.json), (400, &json!({"error": "Operation has no effect"})));
+    assert_eq!((answer.status.as_u16(), &answer.json), (400, &nothing));
     assert_eq!((granted(&test, "eve").await, granted(&test, "ada").await), (vec![], vec![]));
     println!("counted: {refused} requests about permissions refused, 0 permissions made");
 }

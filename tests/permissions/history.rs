@@ -143,6 +143,11 @@ fn user() -> impl Strategy<Value = &'static str> {
     select(vec!["ada", "ada", "bob", "cyd", "dan"])
 }
 
+/// What whoever may read it is a member of.
+fn role() -> impl Strategy<Value = &'static str> {
+    select(vec!["role://default/ada/readers", "role://default/lab/staff/night"])
+}
+
 pub(super) fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
     let service_account = || select(SERVICE_ACCOUNTS.to_vec());
     let holder = prop_oneof![select(USERS.map(|(name, _)| name).to_vec()), select(SERVICE_ACCOUNTS.to_vec())];
@@ -154,6 +159,9 @@ pub(super) fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<
             of,
             resources: resources.into_iter().map(|(resource, _)| resource).collect(),
         }),
+        3 => (actor(), user(), role(), 0..ACTIONS.len())
+            .prop_map(|(by, to, on, rank)| Step::Grant { by, to, wanted: vec![(on, rank)] }),
+        3 => (user(), role()).prop_map(|(who, on)| Step::Revoke { by: who, of: who, resources: vec![on] }),
         8 => (actor(), 0..10_000_usize).prop_map(|(by, at)| Step::RevokeSome { by, at }),
         1 => (actor(), principal(), wanted(6)).prop_map(|(by, of, all)| Step::Replace { by, of, all }),
         6 => (user(), vec(select(LISTED.to_vec()), 0..4)).prop_map(|(of, roles)| Step::Roles { of, roles }),

@@ -83,6 +83,11 @@ fn is_role(principal: &str) -> bool {
     principal.contains('/') && !is_service_account(principal)
 }
 
+/// The role that `role://CLUSTER/NAMESPACE/…` is about.
+fn role_in(resource: &str) -> Option<&str> {
+    resource.strip_prefix("role://default/").filter(|role| role.contains('/'))
+}
+
 /// What a principal's text begins with.
 fn first_segment(principal: &str) -> &str {
     principal.split('/').next().unwrap()
@@ -289,7 +294,7 @@ impl World {
     /// The members of the role `NAMESPACE/…` are who was granted `read` on `role://CLUSTER/NAMESPACE/…`, besides those to
     /// whom it was given otherwise.
     fn set_member(&mut self, who: &str, resource: &str, member: bool) {
-        let Some(role) = resource.strip_prefix("role://default/").filter(|role| role.contains('/')) else { return };
+        let Some(role) = role_in(resource) else { return };
         let owner = role.split('/').next().and_then(|namespace| self.birth_of_owner(namespace));
         let Some(at) = self.accounts.iter().position(|account| account.name == who) else { return };
         let has = self.accounts[at].roles.iter().any(|has| has == role);
@@ -350,7 +355,20 @@ impl World {
 
     /// Revokes what there is of these; there must be something.
     pub(super) fn revoke(&mut self, by: &str, of: &str, resources: &[&str]) -> Result<(), Vec<No>> {
+        // Whoever was made a member of a role may leave it; a denial is nobody's own to take away.
+        let is_member = |resource: &&str| {
+            let made_member = |line: &&Line| line.principal == of && line.resource == **resource && line.action >= READ;
+            role_in(resource).is_some()
+                && self.lines.iter().find(made_member).is_some_and(|line| line.who == self.who(of))
+        };
+        if by == of && self.exists(of) && resources.iter().all(is_member) {
+            return self.take(of, resources);
+        }
         self.allowed(by, of, resources.iter().copied())?;
+        self.take(of, resources)
+    }
+
+    fn take(&mut self, of: &str, resources: &[&str]) -> Result<(), Vec<No>> {
         let effect = resources.iter().any(|resource| self.granted(of, resource).is_some());
         for resource in resources {
             self.erase(of, resource);

@@ -258,48 +258,61 @@ pub async fn revoke(
     let resources: Vec<&Resource> = resources.iter().collect();
     check(&resources)?;
     let own_roles = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
-    if !by.is_admin() && !own_roles {
+    let mut manages = by.is_admin();
+    if !manages && !own_roles {
         require_manage(service, now, by, &resources).await?;
+        manages = true;
     }
-    let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
-    // Whoever was made a member of a role may leave it; a denial is not hers to take away.
-    let is_member = |row: &Option<Row<Held>>| row.as_ref().is_some_and(|row| row.record.action.gives(Action::Read));
-    if !by.is_admin() && own_roles && !held.iter().all(|(_, row)| is_member(row)) {
-        require_manage(service, now, by, &resources).await?;
+    for _ in 0..ROUNDS {
+        let Rows { holder, held } = rows_of(service, now, of, &resources).await?;
+        // Whoever was made a member of a role may leave it; a denial is not hers to take away.
+        let is_member = |row: &Option<Row<Held>>| row.as_ref().is_some_and(|row| row.record.action.gives(Action::Read));
+        if !manages && !held.iter().all(|(_, row)| is_member(row)) {
+            require_manage(service, now, by, &resources).await?;
+            manages = true;
+        }
+        let stands = |(owner, row): &(Option<Uid>, Option<Row<Held>>)| {
+            row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner))
+        };
+        let revoked = held.iter().any(stands);
+        // Who leaves does so from what was seen, and not from a denial that came meanwhile.
+        let when = |row: &Row<Held>| if manages { When::Always } else { When::VersionIs(row.version) };
+        let rows: Vec<_> = held.into_iter().filter_map(|(_, row)| row).map(|row| (when(&row), row.record)).collect();
+        if take_away(service, now, by, of, &holder, &rows).await? {
+            return if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) };
+        }
     }
-    let revoked = held.iter().any(|(owner, row)| row.as_ref().is_some_and(|row| row.record.stands(&holder, *owner)));
-    let rows: Vec<Held> = held.into_iter().filter_map(|(_, row)| row.map(|row| row.record)).collect();
-    take_away(service, now, by, of, &holder, &rows).await?;
-    if revoked { Ok(()) } else { Err(Refusal::conflict("Operation has no effect")) }
+    Err(Refusal::unavailable("a permission kept changing"))
 }
 
 /// A row and the entry that lists it go in one commit, and a role with them: of what is granted at the same moment all is
-/// there, or nothing. Whatever the row has become meanwhile, nothing is left of it.
+/// there, or nothing. `When::Always`: whatever the row has become meanwhile, nothing is left of it. False: one is not what
+/// was asked for any more, and those with it stay.
 async fn take_away(
     service: &Service,
     now: Timestamp,
     by: &Subject,
     of: &Principal,
     holder: &Holder,
-    rows: &[Held],
-) -> Result<(), Refusal> {
+    rows: &[(When, Held)],
+) -> Result<bool, Refusal> {
     for some in rows.chunks(MOST_AT_ONCE) {
-        let mut member = member(service, now, of, holder, some.iter().map(|held| &held.resource)).await?;
+        let mut member = member(service, now, of, holder, some.iter().map(|(_, held)| &held.resource)).await?;
         let gone = |action: fn(&Held) -> Action| -> Vec<Permission> {
             let permission = |held: &Held| Permission {
                 principal: of.clone(),
                 resource: held.resource.clone(),
                 action: action(held),
             };
-            some.iter().map(permission).collect()
+            some.iter().map(|(_, held)| permission(held)).collect()
         };
         let mut rounds = 0..ROUNDS;
         loop {
             rounds.next().ok_or_else(|| Refusal::unavailable("an account kept changing"))?;
             let mut writes = Vec::with_capacity(2 * some.len() + 1);
-            for held in some {
+            for (when, held) in some {
                 // A put, since a delete cannot tell whether it was done: a row that is past its purge time is absent.
-                writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(When::Always));
+                writes.push(Held { revoked_at: Some(now), ..held.clone() }.put(*when));
                 writes.push(Write::Delete { key: Listed::new(of, holder, &held.resource).key(), when: When::Always });
             }
             let membership = Membership::of(member.as_ref(), gone(|_| Action::Deny).iter().map(|gone| (gone, None)))?;
@@ -314,12 +327,13 @@ async fn take_away(
                     }
                     break;
                 }
+                Err(CommitError::Conflict { at, .. }) if at < 2 * some.len() => return Ok(false),
                 Err(CommitError::Conflict { current, .. }) => member = Some(still(of, holder, decode(current)?)?),
                 Err(unavailable) => return Err(unavailable.into()),
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Makes these a principal's permissions, and takes away what else it was granted itself. For admins. Not one commit:
@@ -358,14 +372,15 @@ pub async fn replace(
         match kept {
             // What was more than is wanted now has to go before the lesser is granted.
             Some((_, wanted)) if *wanted != Action::Deny && held.action > *wanted => {
-                take_away(service, now, by, of, &holder, std::slice::from_ref(&held)).await?;
-                put(service, now, by, of, &[(held.resource, *wanted)]).await?;
+                let lesser = [(held.resource.clone(), *wanted)];
+                take_away(service, now, by, of, &holder, &[(When::Always, held)]).await?;
+                put(service, now, by, of, &lesser).await?;
             }
             Some(_) => {}
-            None => gone.push(held),
+            None => gone.push((When::Always, held)),
         }
     }
-    take_away(service, now, by, of, &holder, &gone).await
+    take_away(service, now, by, of, &holder, &gone).await.map(drop)
 }
 
 /// Takes away what an account that is gone was granted, as far as that is quickly done: nothing of it counts any more, since
