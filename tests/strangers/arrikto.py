@@ -84,7 +84,7 @@ class Screen(Terminal):
 
     def __init__(self, home, browser):
         super().__init__(home)
-        self.tab, self.pictures = browser.tab(), 0
+        self.tab, self.pictures, self.commands = browser.tab(), 0, 0
         self.tab.show_as((920, 740))
 
     def picture(self, name):
@@ -99,6 +99,15 @@ class Screen(Terminal):
 
     def key(self, key):
         self.tmux("send-keys", key)
+
+    def run(self, command):
+        """Types a command. Its end is numbered: that of the one before may still be on the screen."""
+        self.commands += 1
+        self.type(f"clear; {command}; echo ended {self.commands} with $?")
+
+    def ended(self, status):
+        """The screen, once the command has ended with that status."""
+        return self.until(rf"ended {self.commands} with {status}")
 
 
 def said_in_order(screen):
@@ -119,13 +128,13 @@ def at_a_terminal(serve, home, browser):
     token, runs = home.place / "ada-serving.token", 0
     with Screen(home, browser) as terminal:
         # No answer, and none that could be a name.
-        terminal.type("clear; gatemint identity create; echo ended with $?")
+        terminal.run("gatemint identity create")
         terminal.until(r"^What is the name of the ServiceAccount\?$")
         terminal.key("C-d")
-        terminal.until(r"(?s)no answer was given; nothing was done.*ended with 2")
+        check("no answer was given; nothing was done" in terminal.ended(2), "told what was done")
         equal([path.name for path in home.place.iterdir() if "oken" in path.name or path.suffix == ".log"], [], "what was begun")
 
-        terminal.type("clear; gatemint identity create; echo ended with $?")
+        terminal.run("gatemint identity create")
         terminal.until(r"^What is the name of the ServiceAccount\?$")
         terminal.type("Serving!")
         terminal.until(r"(?s)A name must be.*^What is the name of the ServiceAccount\?$")
@@ -139,7 +148,7 @@ def at_a_terminal(serve, home, browser):
         check("Getting a long-lived token" in half and "Retrieved" not in half, half)
         terminal.picture("half-way")
         holding.release.set()
-        screen = terminal.until(r"ended with 0")
+        screen = terminal.ended(0)
         said_in_order(screen)
         check("service_account_creator.log" in screen and "ada-serving.token" in screen, screen)
         terminal.picture("first-run")
@@ -151,8 +160,8 @@ def at_a_terminal(serve, home, browser):
         # Again: everything is there, and stays.
         for name, columns in (("second-run", 100), ("narrow", 40)):
             terminal.tmux("resize-window", "-x", str(columns))
-            terminal.type("clear; gatemint identity create --service-account-name serving --service-account-namespace ada; echo ended with $?")
-            screen = terminal.until(r"ended with 0")
+            terminal.run("gatemint identity create --service-account-name serving --service-account-namespace ada")
+            screen = terminal.ended(0)
             if columns == 100:
                 said_in_order(screen)
             else:
@@ -163,15 +172,15 @@ def at_a_terminal(serve, home, browser):
         terminal.tmux("resize-window", "-x", "100")
 
         # An error finds its line free, and says what to do.
-        terminal.type("clear; gatemint identity create --service-account-name x --service-account-namespace eve; echo ended with $?")
-        screen = terminal.until(r"ended with 1")
+        terminal.run("gatemint identity create --service-account-name x --service-account-namespace eve")
+        screen = terminal.ended(1)
         check("safe to run this again" in screen and not re.search(r"\[[#.]{24}\]", screen), screen)
         terminal.picture("refused")
         # Where nobody is asked it says which answer is missing.
         for command in ("gatemint identity create --no-input", "true | gatemint identity create"):
-            terminal.type(f"clear; {command}; echo ended with $?")
-            screen = terminal.until(r"ended with \d")
-            check("ended with 2" in screen and "--service-account-name" in screen, screen)
+            terminal.run(command)
+            screen = terminal.ended(2)
+            check("--service-account-name" in screen, screen)
         log = (home.place / "service_account_creator.log").read_text()
         check("already exists" in log and " ERROR " in log and "eyJ" not in log, log)
         holding.listener.close()
