@@ -33,7 +33,8 @@ pub struct Asked {
     pub target: Target,
     /// What it shows.
     pub credential: Credential,
-    /// The audience that an account's token must have; none stands for the issuer.
+    /// The audience that an account's or a service account's token must have. With none an access token must be for the
+    /// issuer, and what was requested for an audience does not pass.
     pub audience: Option<String>,
 }
 

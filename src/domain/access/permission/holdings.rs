@@ -18,7 +18,7 @@ use crate::{
     store::{Key, Record, Row, decode},
 };
 
-/// The most permissions that a list has, or that replace others.
+/// The most permissions that a list has.
 const MOST_LISTED: usize = 20_000;
 
 /// How many rows of a list are read at a time.
