@@ -185,7 +185,9 @@ async fn a_password_is_read_as_it_was_typed() {
     let test = TestService::new().await.user("root", &["admin"]).await;
     let root = test.sign_in("root").await.access;
     let mut made = 0;
-    for password in ["with:several:colons:in it", "p%20lus+and+percent %zz", "grüße 🔑 aus dem schönen Köln", " spaces around it "] {
+    for password in
+        ["with:several:colons:in it", "p%20lus+and+percent %zz", "grüße 🔑 aus dem schönen Köln", " spaces around it "]
+    {
         test.keep(password);
         let name = format!("user-{made}");
         let new = json!({ "name": name, "password": password });

@@ -114,7 +114,8 @@ async fn it_is_listed_once_and_ended_by_hand_by_its_owner_or_an_admin() {
     for limit in 1..4 {
         let (mut kinds, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = all.ask(Method::GET, &format!("/v1/tokens?limit={limit}&cursor={cursor}"), &bob.access, None).await;
+            let page =
+                all.ask(Method::GET, &format!("/v1/tokens?limit={limit}&cursor={cursor}"), &bob.access, None).await;
             let items = page.json["items"].as_array().unwrap().clone();
             kinds.extend(items.iter().map(|item| item["kind"].as_str().unwrap().to_owned()));
             match page.json["next_cursor"].as_str() {

@@ -57,9 +57,8 @@ async fn the_secret_has_a_token_for_half_an_hour_with_the_claims_of_its_owner() 
     all.test.clock.advance(Duration::from_secs(1));
     let later = all.read(&bob.access).await.json;
     assert_ne!(later["metadata"]["resourceVersion"], version, "other data is another version");
-    let jtis = [&object, &again, &later].map(|one| {
-        claims(&decoded(one["data"]["AUTH_TOKEN"].as_str().unwrap()))["jti"].as_str().unwrap().to_owned()
-    });
+    let jtis = [&object, &again, &later]
+        .map(|one| claims(&decoded(one["data"]["AUTH_TOKEN"].as_str().unwrap()))["jti"].as_str().unwrap().to_owned());
     assert!(jtis[0] != jtis[1] && jtis[1] != jtis[2] && jtis[0] != jtis[2], "{jtis:?}");
     assert_eq!(all.test.store.round_trips().1, 0, "a read writes nothing");
     println!("counted: 1 object as documented, 13 claims, 3 reads without a write");

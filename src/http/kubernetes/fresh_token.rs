@@ -55,7 +55,12 @@ pub(super) async fn read(
     }
     let row = fresh_token::find(&app.service, now, by, namespace).await.map_err(|refusal| refused(&refusal))?;
     let cells = vec![fresh_token::NAME.to_owned(), "Opaque".to_owned()];
-    accept::shown(Form::Secret.columns(), Row { cells, object: without_data(&row.record, &row.version.0) }, headers, query)
+    accept::shown(
+        Form::Secret.columns(),
+        Row { cells, object: without_data(&row.record, &row.version.0) },
+        headers,
+        query,
+    )
 }
 
 /// One that is not there may be there after a sign-in, which whoever may read it is told.

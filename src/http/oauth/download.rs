@@ -138,9 +138,12 @@ mod tests {
 
     #[test]
     fn a_name_and_a_password_are_read_as_they_were_typed() {
-        for (plain, name, password) in
-            [("ada:x", "ada", "x"), ("ada:a:b: c", "ada", "a:b: c"), ("ada:a+b%20c", "ada", "a+b%20c"), ("ä:ö\u{1f511}", "ä", "ö\u{1f511}")]
-        {
+        for (plain, name, password) in [
+            ("ada:x", "ada", "x"),
+            ("ada:a:b: c", "ada", "a:b: c"),
+            ("ada:a+b%20c", "ada", "a+b%20c"),
+            ("ä:ö\u{1f511}", "ä", "ö\u{1f511}"),
+        ] {
             assert_eq!(read(plain.as_bytes()), Some((name.to_owned(), password.to_owned())), "{plain}");
         }
         for plain in [&b"ada"[..], b"ada:", b":x", b":", b"", b"ada:\xff", b"a\x00da:x", b"ada:x\n", b"ada:\xc2\x80"] {
@@ -169,7 +172,12 @@ mod tests {
             ("none", "navigate", "document", "prefetch;prerender", false),
             ("same-origin", "navigate", "document", "prefetch", false),
         ] {
-            let pairs = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest), ("sec-purpose", purpose)];
+            let pairs = [
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+                ("sec-purpose", purpose),
+            ];
             let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
             let headers: HeaderMap =
                 said.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
