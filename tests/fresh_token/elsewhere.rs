@@ -89,13 +89,30 @@ async fn it_opens_its_owners_sites_and_is_exchanged_for_nothing() {
     ];
     let refused = all.test.form("/oauth2/token", &form).await;
     assert_eq!((refused.refusal().0, refused.refusal().1), (400, "invalid_request"), "{}", refused.text);
-    // Nor is it a refresh token, nor what changes a password.
+    // Nor is it a refresh token.
     assert_eq!(all.test.refresh(&token).await.refusal(), (400, "invalid_grant", "Invalid refresh token"));
-    let body = json!({ "old": PASSWORD, "new": "another horse battery staple" });
-    let change = all.ask(Method::POST, "/v1/me/password", &token, Some(body)).await;
-    assert!([400, 403].contains(&change.status.as_u16()), "{}", change.text);
-    assert!(all.is_good(&token).await && all.is_good(&bob.access).await);
+    assert!(all.is_good(&token).await);
     all.change(json!({ "enabled": false })).await;
     assert_eq!(verify("train--vms.jobs.example.org").await.status, StatusCode::UNAUTHORIZED);
-    println!("counted: 3 requests judged at the door, 3 other uses refused");
+    println!("counted: 3 requests judged at the door, 2 other uses refused");
+}
+
+#[tokio::test]
+async fn a_password_that_is_changed_with_it_ends_every_session_and_itself() {
+    let (all, bob) = Everybody::with_bob().await;
+    let token = all.token(&bob.access).await;
+    let new = "another horse battery staple";
+    all.test.keep(new);
+    let change = async |old: &str| {
+        let body = json!({ "old": old, "new": new });
+        all.ask(Method::POST, "/v1/me/password", &token, Some(body)).await.status
+    };
+    // The token alone changes nothing: it takes the old password.
+    assert_eq!(change("not the right password at all").await, StatusCode::FORBIDDEN);
+    assert!(all.is_good(&token).await);
+    assert_eq!(change(PASSWORD).await, StatusCode::NO_CONTENT);
+    assert!(!all.is_good(&token).await && !all.is_good(&bob.access).await);
+    assert_eq!(all.test.refresh(&bob.refresh).await.refusal(), (400, "invalid_grant", "Session ended"));
+    assert_eq!(all.read(&all.root).await.status, StatusCode::NOT_FOUND);
+    println!("counted: 2 passwords tried, 1 changed");
 }
