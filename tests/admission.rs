@@ -1,9 +1,14 @@
 //! The webhook that gives pods the token that is always fresh, as an API server asks it.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     http::{Method, Request, StatusCode, header},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,7 +17,9 @@ use gatemint::{
     http::{Function, Options, router},
 };
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
 use crate::support::{Answer, ISSUER, TestService, asking::random};
@@ -346,6 +353,50 @@ async fn a_review_may_have_three_mebibytes_and_no_byte_more() {
         assert_eq!(refusal(&answer).0, 400, "{}", answer.text);
     }
     println!("counted: 13 reviews of up to 3 MiB and a byte");
+}
+
+/// A body that says when it is read, and ends when it is told to.
+struct Held {
+    read: Option<mpsc::UnboundedSender<()>>,
+    end: oneshot::Receiver<()>,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(read) = self.read.take() {
+            read.send(()).unwrap();
+        }
+        Pin::new(&mut self.end).poll(context).map(|_| None)
+    }
+}
+
+#[tokio::test]
+async fn strangers_cannot_make_it_hold_more_than_sixteen_large_reviews_at_a_time() {
+    let test = Arc::new(TestService::new().await);
+    let json = Some("application/json");
+    let (read, mut reading) = mpsc::unbounded_channel();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let (ends, end) = oneshot::channel();
+        let (test, body) = (test.clone(), Body::new(Held { read: Some(read.clone()), end }));
+        held.push((ends, tokio::spawn(async move { send(&test, json, body).await.status })));
+        reading.recv().await.unwrap();
+    }
+    let busy = send(&test, json, of_length(LARGEST)).await;
+    assert_eq!((refusal(&busy).0, busy.header("retry-after")), (429, "1"), "{}", busy.text);
+    assert_eq!(send(&test, json, of_length(64 * 1024)).await.status, StatusCode::OK, "usual ones are answered");
+    let (ends, one) = held.pop().unwrap();
+    ends.send(()).unwrap();
+    assert_eq!(one.await.unwrap(), StatusCode::BAD_REQUEST);
+    assert_eq!(send(&test, json, of_length(LARGEST)).await.status, StatusCode::OK);
+    drop(held);
+    println!("counted: 16 large reviews held, and the next one told to come again");
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ class Home:
         """An S3 client as a new program has it."""
         (self.place / "config").write_text(config)
         for name in list(os.environ):
-            if name.startswith("AWS_") or name == "XDG_CONFIG_HOME":
+            if name.startswith(("AWS_", "GATEMINT_")) or name == "XDG_CONFIG_HOME":
                 del os.environ[name]
         os.environ.update(self.environment)
         return boto3.session.Session().client("s3")

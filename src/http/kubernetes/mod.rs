@@ -118,7 +118,7 @@ pub(super) fn admin_routes() -> Router<App> {
         .route("/api/v1/namespaces/{namespace}/secrets", get(secrets::list))
         .route("/api/v1/namespaces/{namespace}/secrets/{name}", get(secrets::read))
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review::create))
-        .route("/webhooks/add-auth-token", post(admission::create))
+        .route("/webhooks/add-auth-token", admission::route())
         .route("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles", get(roles::list).post(roles::create))
         .route(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/{name}",
