@@ -300,6 +300,7 @@ async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
         ("token", "token-password.json"),
         ("authorizer", "authorizer-none.json"),
         ("rotate-keys", "rotate-create.json"),
+        ("refresh-secrets", "schedule.json"),
     ];
     for (name, event) in own {
         let mut function = named_function(&home, name).await;
@@ -307,7 +308,7 @@ async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
             |outcome: &Outcome| matches!(outcome, Outcome::Error(error) if error["errorType"] == "UnsupportedEvent");
         let outcome = function.invoke(&sample(event).to_string()).await;
         assert!(!is_unsupported(&outcome), "{name}: {outcome:?}");
-        for other in ["healthz.json", "authorizer-none.json", "rotate-create.json"] {
+        for other in ["healthz.json", "authorizer-none.json", "rotate-create.json", "schedule.json"] {
             let is_own = match other {
                 "healthz.json" => ["discovery", "gate", "admin", "token"].contains(&name),
                 other => other == event,
@@ -427,7 +428,7 @@ async fn an_unknown_function_stops_at_init() {
     assert!(!status.success());
     assert!(
         output.contains("GATEMINT_FUNCTION")
-            && output.contains("token, discovery, gate, admin, http, authorizer, rotate-keys, all"),
+            && output.contains("token, discovery, gate, admin, http, authorizer, rotate-keys, refresh-secrets, all"),
         "the known functions are named:\n{output}"
     );
 }

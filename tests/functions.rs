@@ -114,6 +114,8 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         ("token", counts([keys, ("GetSecretValue", 2)])),
         ("http", counts([keys, ("GetSecretValue", 2)])),
         ("rotate-keys", counts([])),
+        // It signs, too.
+        ("refresh-secrets", counts([keys, ("GetSecretValue", 1)])),
     ];
     for (name, at_init) in &expected {
         let mut function = cloud.function(name).await;
