@@ -388,7 +388,7 @@ mod tests {
             counter!(MIRROR_FAILED).increment(0);
         });
         let [line] = &lines[..] else { panic!("one line: {lines:?}") };
-        assert_eq!(line[MIRROR_LEAST_LIFE], 720.0);
+        assert_eq!(line[MIRROR_LEAST_LIFE], json!(720.0));
         assert_eq!(line.get(MIRROR_FAILED), None, "nothing failed");
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["function"]]));
     }
