@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::{Function, authorizer, kind::Kind, raw_event, reply::Reply, rotation, schedule};
 use crate::{
-    domain::Service,
+    domain::{Service, fresh_token::mirror::Run},
     http::{self, Options},
 };
 
@@ -28,7 +28,7 @@ pub(super) enum Answer {
     /// To an authorizer event.
     Authorizer(authorizer::Verdict),
     /// To a schedule event.
-    Schedule(schedule::Report),
+    Schedule(Run),
     /// To who wants to know nothing but that it was done.
     Done,
 }

@@ -34,12 +34,13 @@ TABLE = {
     "admin": {"write": "account session client gate sa perm used site fresh names", "read": "keys", "secrets": {"SigningSecret": "read"}},
     "authorizer": {"write": "", "read": "account session client gate sa perm used site fresh names keys", "secrets": {}},
     "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
-    "refresh-secrets": {"write": "fresh", "read": "account keys", "secrets": {"SigningSecret": "read", "mirrored": "make"}},
+    "refresh-secrets": {"write": "fresh", "read": "account names keys", "secrets": {"SigningSecret": "read", "mirrored": "make"}},
 }
 READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
-# A transaction's item that stays as it is. Who grants asks that of an account.
-CHECKS = {"admin": {"dynamodb:ConditionCheckItem"}}
+# A transaction's item that stays as it is. Who grants asks that of an account; a sign-in of the token that is always fresh,
+# where another one has begun it.
+CHECKS = {"admin": {"dynamodb:ConditionCheckItem"}, "token": {"dynamodb:ConditionCheckItem"}}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
 WRITES_SECRET = {"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
 # Mirrored tokens are written and deleted, and never read; to look for those that nobody knows takes the names of all secrets.
