@@ -107,7 +107,8 @@ SETTINGS = set(re.findall(r'"(GATEMINT_[A-Z_]+)"', source("settings.rs")))
 SIGNING, REFRESH = (re.search(r'const SECRET: .* = "(.+)";', source("domain", *place))[1] for place in (("key", "set.rs"), ("session", "peppers.rs")))
 METRICS = set(re.findall(r'"(gatemint_[a-z_]+)"', source("metric.rs")))
 FAMILIES = re.findall(r'Self::\w+ => "(\w+)"', source("http", "forward_auth", "families.rs"))
-ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in (*plain_routes(), *with_a_slash())}
+PLAIN = {*plain_routes(), *with_a_slash(), "/refresh-token-download", "/webhooks/add-auth-token"}
+ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in PLAIN}
 
 
 class NoManagedPolicies:
