@@ -181,8 +181,12 @@ async fn every_sample_event_is_answered_as_expected() {
     let mut functions = Functions { home: &home, running: BTreeMap::new() };
     let password = fs::read_to_string(home.path().join("data/admin-password")).unwrap();
     let signing_secret = gatemint::domain::key::KeySet::SECRET.to_owned();
-    let mut kept =
-        BTreeMap::from([("admin_password".to_owned(), password), ("signing_secret".to_owned(), signing_secret)]);
+    let mut kept = BTreeMap::from([
+        // As `Authorization: Basic` has it.
+        ("admin_basic".to_owned(), STANDARD.encode(format!("admin:{password}"))),
+        ("admin_password".to_owned(), password),
+        ("signing_secret".to_owned(), signing_secret),
+    ]);
     let mut wrong = Vec::new();
     for step in &steps {
         let event = fill(&sample(&step.event).to_string(), &kept);
