@@ -335,7 +335,8 @@ async fn a_run_that_can_do_nothing_is_an_error_and_the_next_one_makes_it_good() 
         proxy.heal();
     }
     let output = function.output();
-    for said in ["a mirrored token could not be refreshed", "may be scheduled for deletion", "mirrored tokens were not"] {
+    for said in ["a mirrored token could not be refreshed", "may be scheduled for deletion", "mirrored tokens were not"]
+    {
         assert!(output.contains(said), "{said}: {output}");
     }
 

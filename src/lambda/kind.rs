@@ -77,7 +77,8 @@ mod tests {
         assert_eq!(Kind::of(&authorizer), Ok(Kind::Authorizer));
         let rotation = json!({ "SecretId": "a", "ClientRequestToken": "b", "Step": "createSecret" });
         assert_eq!(Kind::of(&rotation), Ok(Kind::Rotation));
-        let schedule = json!({ "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} });
+        let schedule =
+            json!({ "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} });
         assert_eq!(Kind::of(&schedule), Ok(Kind::Schedule));
     }
 
