@@ -461,11 +461,11 @@ async fn a_secret_that_is_not_there_may_be_one_that_nobody_may_write_to_and_is_m
     let said = unavailable(vault.put(NAME, secret("two")).await);
     assert!(said.contains("may not do secretsmanager:PutSecretValue"), "{said}");
     // To make it may be what is not allowed.
-    for (first, named) in [(denied(), "CreateSecret"), (Fault::SlowReply(Duration::ZERO), "CreateSecret")] {
+    for first in [denied(), Fault::SlowReply(Duration::ZERO)] {
         proxy.fail("PutSecretValue", 1, first);
         proxy.fail("CreateSecret", 1, denied());
         let said = unavailable(vault.put("fresh/new", secret("one")).await);
-        assert!(said.contains(&format!("may not do secretsmanager:{named}")), "{said}");
+        assert!(said.contains("may not do secretsmanager:CreateSecret"), "{said}");
         proxy.heal();
     }
     // The same for deleting: it is looked for before a right is said to be missing.
