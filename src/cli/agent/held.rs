@@ -93,6 +93,11 @@ impl Held {
         self.is_rival(found, now) && found.expires_at >= self.token.expires_at
     }
 
+    /// What a log calls a token that was in a file.
+    pub(super) fn relation(&self, found: &AccessToken) -> &'static str {
+        if found.is_about_the_same_as(&self.token) { "token" } else { "token of another" }
+    }
+
     /// Whether it is for the same, and has begun. A token from before the service's clock was set back has not.
     fn is_rival(&self, found: &AccessToken, now: Moment) -> bool {
         found.is_about_the_same_as(&self.token) && found.not_before <= self.service_time(now) + LEEWAY
@@ -252,7 +257,7 @@ mod tests {
             assert!(!back_off.is_over(now) && back_off.failures() == failures);
             now.steady += wait;
             assert!(back_off.is_over(now));
-            let whole = Duration::from_secs(60.min(1 << (failures - 1).min(6)));
+            let whole = Duration::from_secs(60_u64.min(1 << (failures - 1).min(6)));
             assert!(wait >= whole / 2 && wait <= whole, "{failures}: {wait:?}");
             waits.push(wait);
         }

@@ -23,7 +23,7 @@ use self::{
 use super::{CliError, Global, login::over_http, output};
 use crate::{
     client::ClientError,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     entropy::SystemEntropy,
     settings::Settings,
 };
@@ -34,6 +34,8 @@ const USUAL_FILE: &str = "/etc/secrets/ezua/.auth_token";
 const TICK: Duration = Duration::from_secs(1);
 /// How long another agent that keeps the same file is waited for.
 const TURN: Duration = Duration::from_secs(2);
+/// How long a file is left as somebody else has written it just after this agent has.
+const REST: Duration = Duration::from_secs(5);
 /// How long a fetch that is under way may take after SIGTERM: it may have used up a refresh token.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -62,7 +64,7 @@ pub(super) struct Agent {
     /// What to keep: the secret that is always fresh, or the access token of a session of one's own [default: secret, and
     /// refresh-token with --refresh-token-file]
     #[arg(long, value_name = "SOURCE")]
-    from: Option<From>,
+    from: Option<Origin>,
     /// Whose secret, by namespace [default: one's own]
     #[arg(short = 'n', long, value_name = "NS")]
     namespace: Option<String>,
@@ -78,14 +80,15 @@ pub(super) struct Agent {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum From {
+enum Origin {
     Secret,
     RefreshToken,
 }
 
 /// Permission bits that let nobody but the owner write.
 fn mode(text: &str) -> Result<u32, String> {
-    let bits = u32::from_str_radix(text, 8).ok().filter(|bits| text.len() <= 4 && bits & !0o755 == 0);
+    let is_octal = text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let bits = u32::from_str_radix(text, 8).ok().filter(|bits| is_octal && bits & !0o755 == 0);
     bits.filter(|bits| bits & 0o400 != 0).ok_or_else(|| {
         "octal permission bits that let the owner read and nobody else write, e.g. 0600, 0640 or 0444".into()
     })
@@ -97,7 +100,6 @@ impl Agent {
         let source = self.source(global)?;
         output::start_log(settings, "info")?;
         output::log_panics();
-        let stop = StopSignals::listen()?;
         let files = self.files.iter().map(|path| Keeping::new(KeptFile::new(path.clone(), self.mode))).collect();
         let mut keeper = Keeper {
             global,
@@ -110,26 +112,26 @@ impl Agent {
             began: steady_clock(),
         };
         keeper.first_look()?;
-        if self.once { keeper.once().await } else { keeper.keep_on(stop).await }
+        if self.once { keeper.once().await } else { keeper.keep_on(StopSignals::listen()?).await }
     }
 
     fn source(&self, global: &Global) -> Result<Source, CliError> {
         let only = |option: &str, from: &str| Err(CliError::Usage(format!("{option} goes with --from {from} only")));
         let from = self.from.unwrap_or(match self.refresh_token_file {
-            Some(_) => From::RefreshToken,
-            None => From::Secret,
+            Some(_) => Origin::RefreshToken,
+            None => Origin::Secret,
         });
         match (from, &self.refresh_token_file) {
-            (From::Secret, Some(_)) => only("--refresh-token-file", "refresh-token"),
-            (From::Secret, None) => {
+            (Origin::Secret, Some(_)) => only("--refresh-token-file", "refresh-token"),
+            (Origin::Secret, None) => {
                 Ok(Source::Secret(FreshSecret::new(self.namespace.clone(), self.token_file.clone())))
             }
-            (From::RefreshToken, _) if self.namespace.is_some() => only("--namespace", "secret"),
-            (From::RefreshToken, _) if self.token_file.is_some() => only("--token-file", "secret"),
-            (From::RefreshToken, Some(path)) => {
+            (Origin::RefreshToken, _) if self.namespace.is_some() => only("--namespace", "secret"),
+            (Origin::RefreshToken, _) if self.token_file.is_some() => only("--token-file", "secret"),
+            (Origin::RefreshToken, Some(path)) => {
                 Ok(Source::RefreshFile(Box::new(RefreshFile::new(path.clone(), self.client_id.clone(), global))))
             }
-            (From::RefreshToken, None) => Ok(Source::Login),
+            (Origin::RefreshToken, None) => Ok(Source::Login),
         }
     }
 }
@@ -164,19 +166,24 @@ struct Keeping {
     back_off: BackOff,
     /// Whether it is ours to write: it was looked at, and held a token or nothing.
     is_ours: bool,
+    /// When it was written last.
+    written_at: Option<Moment>,
     /// What went wrong last.
     trouble: Option<String>,
 }
 
 impl Keeping {
     fn new(file: KeptFile) -> Self {
-        Self { file, back_off: BackOff::default(), is_ours: false, trouble: None }
+        Self { file, back_off: BackOff::default(), is_ours: false, written_at: None, trouble: None }
     }
 
     /// Whether there is nothing to be done for it. What cannot be looked at is found out when it is written.
     fn is_fresh(&mut self, held: Option<&Held>, now: Moment) -> bool {
+        let is_new = self.written_at.is_some_and(|written| now.steady.saturating_sub(written.steady) < REST);
         match (self.file.look(), held) {
-            (Ok(Found::Token(found)), Some(held)) => held.leaves(found, now),
+            (Ok(Found::Token(found)), Some(held)) if held.leaves(found, now) => true,
+            // Two that keep it for two accounts would write it all the time.
+            (Ok(Found::Token(_) | Found::Torn | Found::Other), Some(held)) => is_new && !held.is_stale(now),
             _ => false,
         }
     }
@@ -192,22 +199,28 @@ impl Keeping {
     /// Puts a token there, unless a better one is there.
     async fn keep(&mut self, held: &Held, now: Moment) -> std::io::Result<Kept> {
         let turn = self.file.turn(TURN).await?;
-        match self.file.look()? {
+        let before = match self.file.look()? {
             Found::Token(found) if held.yields_to(found, now) => return Ok(Kept::Left(found.expires_at)),
-            Found::Other if !self.is_ours => return Err(std::io::Error::other(NOT_OURS)),
-            _ => {}
-        }
+            Found::Token(found) => held.relation(found),
+            Found::Nothing => "nothing",
+            Found::Torn => "a piece of a token",
+            Found::Other if self.is_ours => "something else",
+            Found::Other => return Err(std::io::Error::other(NOT_OURS)),
+        };
         self.is_ours = true;
         self.file.draft(turn.as_ref(), &SystemEntropy)?.keep(held.token.token.expose())?;
-        Ok(Kept::Written)
+        self.written_at = Some(now);
+        Ok(Kept::Written(before))
     }
 }
 
 const NOT_OURS: &str = "it holds something else than a token, which is not replaced; move it away";
 
 enum Kept {
-    Written,
-    Left(crate::clock::Timestamp),
+    /// With what was there before.
+    Written(&'static str),
+    /// With when what is there ends.
+    Left(Timestamp),
 }
 
 /// The agent at work.
@@ -307,7 +320,10 @@ impl Keeper<'_> {
             }
             fetched = self.fetch(now).await.map(Some);
         }
-        let did = can && if fetched.is_ok() { self.write(&due).await } else { true };
+        let did = match &fetched {
+            Ok(_) => self.write(&due).await,
+            Err(_) => true,
+        };
         let now = self.now();
         let least_left = self.tell_level(now);
         if did {
@@ -362,9 +378,9 @@ impl Keeper<'_> {
             match keeping.keep(held, now).await {
                 Ok(kept) => {
                     match kept {
-                        Kept::Written => {
+                        Kept::Written(before) => {
                             self.counts.writes += 1;
-                            told::written(keeping.file.path(), held, now, keeping.back_off.failures());
+                            told::written(keeping.file.path(), before, held, now, keeping.back_off.failures());
                         }
                         Kept::Left(expires_at) => {
                             self.counts.left += 1;

@@ -36,10 +36,11 @@ pub(super) fn begins(source: &str, files: usize) {
     tracing::info!(agent.source = source, agent.files = files, "keeping files fresh");
 }
 
-/// A file was written.
-pub(super) fn written(file: &Path, held: &Held, now: Moment, after_failures: u32) {
+/// A file was written. What was in it is told, too: `token of another`, time and again, is somebody else who keeps it.
+pub(super) fn written(file: &Path, before: &'static str, held: &Held, now: Moment, after_failures: u32) {
     tracing::info!(
         file.path = %file.display(),
+        file.held_before = before,
         file.failures_before = after_failures,
         token.left_s = held.left(&held.token, now).as_secs(),
         token.expires_at = held.token.expires_at.rfc3339(),
@@ -108,16 +109,19 @@ pub(super) fn ends() {
 impl Counts {
     /// All of it, for whoever collects it from the log.
     pub(super) fn tell(&self, files: usize, fetch: Option<Duration>, least_left: Option<Duration>) {
+        let token_least_left_s = least_left.map(|left| left.as_secs());
         tracing::info!(
             target: "gatemint::metrics",
-            agent.files = files,
-            agent.fetches_total = self.fetches,
-            agent.fetch_failures_total = self.fetch_failures,
-            agent.writes_total = self.writes,
-            agent.write_failures_total = self.write_failures,
-            agent.left_total = self.left,
-            fetch.duration_ms = fetch.map(millis),
-            token.least_left_s = least_left.map(|left| left.as_secs()),
+            {
+                agent.files = files,
+                agent.fetches_total = self.fetches,
+                agent.fetch_failures_total = self.fetch_failures,
+                agent.writes_total = self.writes,
+                agent.write_failures_total = self.write_failures,
+                agent.left_total = self.left,
+                fetch.duration_ms = fetch.map(millis),
+                token.least_left_s = token_least_left_s
+            },
             "agent"
         );
     }
