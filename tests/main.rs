@@ -89,3 +89,5 @@ mod one_time;
 mod apolo;
 // `service-account`, `acl`, `identity`, `credential`: through both doors, in place of a login, and where nobody is asked.
 mod account_commands;
+// The token that is always fresh, read by Kubernetes' paths: who may, what it says, what ends it; and a refresh token as a file.
+mod fresh_token;

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::{PASSWORD, TestService};
 
-const ROUTES: [&str; 45] = [
+const ROUTES: [&str; 47] = [
     "/oauth2/token",
     "/oauth2/revoke",
     "/oauth2/introspect",
@@ -59,7 +59,9 @@ const ROUTES: [&str; 45] = [
     "/api/v1/namespaces/ada/serviceaccounts/ci",
     "/api/v1/namespaces/ada/serviceaccounts/ci/token",
     "/kubernetes/api/v1/namespaces/ada/serviceaccounts/ci/token",
+    "/api/v1/namespaces/ada/secrets/access-token",
     "/api/v1/namespaces/ada/secrets/ci-token",
+    "/refresh-token-download",
     "/apis/authentication.k8s.io/v1/tokenreviews",
     "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/roles",
     "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/rolebindings",

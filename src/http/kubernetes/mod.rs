@@ -13,6 +13,10 @@
 //! A GateToken that ended stays listed until it is deleted, or purged a day later, with the condition Ready `False` and
 //! without a token.
 //!
+//! Quirks of Secrets: a list has their names alone, and those of key sets and of `access-token` are in every namespace. The
+//! token of `access-token` is signed at each read, so that each read has another `resourceVersion`; its `uid` is that of the
+//! record that stands behind it, and is another one when it has ended and begun again.
+//!
 //! Quirks of service accounts: to read the Secret of one issues a token, so it is another one at each read. A RoleBinding
 //! is a permission (`write` on the account's own `token`): it is there if the permission is, however that was granted. To
 //! delete the Role ends it, too, and to delete the ServiceAccount ends both (`kubectl delete -f` of all three wants
@@ -22,6 +26,7 @@ mod accept;
 mod body;
 mod discovery;
 mod dress;
+mod fresh_token;
 mod gate_servers;
 mod gate_token;
 mod gate_tokens;
