@@ -49,7 +49,7 @@ async fn the_owner_of_a_namespace_sees_its_gate_tokens_after_the_sessions() {
         }
         assert_eq!(all.of_owner(99, &all.root).await.0, all.of_owner(99, &all.owner).await.0, "admins see the same");
     }
-    for place in ["~A", "~../x", "!", "!x", &format!("~{}", "a".repeat(2000))] {
+    for place in ["~A", "~../x", "!x", &format!("~{}", "a".repeat(2000))] {
         let path = format!("/v1/tokens?cursor={}", URL_SAFE_NO_PAD.encode(place));
         assert_eq!(all.get(&path, &all.owner).await.status, StatusCode::BAD_REQUEST, "{place}");
     }

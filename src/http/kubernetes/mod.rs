@@ -23,6 +23,8 @@
 //! `--ignore-not-found`).
 
 mod accept;
+mod add_auth_token;
+mod admission;
 mod body;
 mod discovery;
 mod dress;
@@ -116,6 +118,7 @@ pub(super) fn admin_routes() -> Router<App> {
         .route("/api/v1/namespaces/{namespace}/secrets", get(secrets::list))
         .route("/api/v1/namespaces/{namespace}/secrets/{name}", get(secrets::read))
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review::create))
+        .route("/webhooks/add-auth-token", admission::route())
         .route("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles", get(roles::list).post(roles::create))
         .route(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/{name}",
@@ -160,7 +163,7 @@ fn dressed(routes: Router<App>, not_allowed: &'static str) -> Router<App> {
 
 /// Whether a path is one of Kubernetes' API, so that what is not there is told in its way.
 pub(super) fn is_ours(path: &str) -> bool {
-    ["/api", "/apis", "/kubernetes"]
+    ["/api", "/apis", "/kubernetes", "/webhooks"]
         .into_iter()
         .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
