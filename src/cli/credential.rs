@@ -126,7 +126,7 @@ impl ServiceAccount {
         over_http(global, "credential service-account")?;
         let access = match &self.token_file {
             Some(file) => {
-                warn_if_others_read(file);
+                warn_if_others_read(file, 0o077);
                 let token = long_lived(file)?;
                 let url = global.url.clone().unwrap_or_else(|| token.issuer.to_string());
                 Access::of_service_account(&url, token, global)?
@@ -200,9 +200,9 @@ pub(super) fn long_lived(file: &Path) -> Result<ServiceAccountToken, CliError> {
     ServiceAccountToken::parse(&text).map_err(|why| failed(&why.to_string()))
 }
 
-/// Says it where others than its owner may read a token's file.
-pub(super) fn warn_if_others_read(file: &Path) {
-    if std::fs::metadata(file).is_ok_and(|data| data.mode() & 0o077 != 0) {
+/// Says it where a token's file may be read by others, whose permission bits are given: all but its owner, or the world.
+pub(super) fn warn_if_others_read(file: &Path, others: u32) {
+    if std::fs::metadata(file).is_ok_and(|data| data.mode() & others != 0) {
         let file = file.display();
         output::aside(&format!("WARNING: others may read the token in {file}: chmod 600 '{file}'"));
     }

@@ -25,6 +25,8 @@ import yaml
 from kubernetes.client import ApiClient
 from support import BIN, ENVIRONMENT, ROOT, Serve, check, counted, decoded, equal, gatemint, get, temporary_directory
 
+# What verifies a token is another environment's.
+READER = [str(Path(os.environ["TOOLS_CLIENTS"]) / "bin" / "python"), "-B", str(Path(__file__).resolve().parent / "agent_reader.py")]
 HERE = Path(__file__).resolve().parent
 README = (ROOT / "README.md").read_text()
 PASSWORD = "correct horse battery staple"
@@ -75,7 +77,7 @@ class Agent:
         for line in self.process.stderr:
             self.told.append(line)
 
-    def until(self, pattern, after=0, seconds=30):
+    def until(self, pattern, after=0, seconds=90):
         """Waits until it has told something after the first so many lines; returns how many lines there are then."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -115,7 +117,7 @@ class Reader:
     """A program that re-reads its token a thousand times a second."""
 
     def __init__(self, file, serve):
-        command = [sys.executable, "-B", str(HERE / "agent_reader.py"), str(file), f"{serve.url}/.well-known/jwks.json", "1000"]
+        command = [*READER, str(file), f"{serve.url}/.well-known/jwks.json", "1000"]
         self.process = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
@@ -284,17 +286,23 @@ def faults(serve, home, place):
 
             def goes_on(what, after):
                 """From here on there are fresh tokens again."""
-                now = agent.until(r"a fresh token is in the file.*watched|watched.*a fresh token is in the file", after)
+                now = agent.until(r"a fresh token is in the file.*watched/token", after)
                 check(left_in(file) > ALARM_BELOW, f"what is left after {what}")
                 done.append(what)
                 return now
 
             at = goes_on("a beginning", 0)
+            # There is room neither for the login's next refresh token, which is not used up, nor for the file.
             agent.limit(0)
-            at = agent.until("the file cannot be written.*File too large|File too large.*the file cannot be written", at)
+            at = agent.until("no fresh token was got.*login.json: File too large", at)
             at = agent.until("less than ten minutes left", at)
             agent.limit(resource.RLIM_INFINITY)
             at = goes_on("a full disk", at)
+            agent.limit(0)
+            other.unlink()
+            at = agent.until("the file cannot be written.*abused.*File too large", at)
+            agent.limit(resource.RLIM_INFINITY)
+            at = agent.until("a fresh token is in the file.*abused.*held_before.*nothing", at)
 
             file.parent.chmod(0o555)
             at = agent.until("Permission denied", at)
@@ -303,13 +311,13 @@ def faults(serve, home, place):
             at = goes_on("a read-only directory", at)
 
             serve.end()
-            at = agent.until("no fresh token was got.*cannot be reached|cannot be reached.*no fresh token was got", at)
+            at = agent.until("no fresh token was got.*cannot be reached", at)
             at = agent.until("less than ten minutes left", at)
             at = agent.until("no token that is good any more", at)
             before = file.read_text()
             serve.__enter__()
             at = goes_on("a service that was away until the token had ended", at)
-            at = agent.until("every file has a fresh token again", 0)
+            agent.until("every file has a fresh token again", at)
             check(file.read_text() != before, "another token")
 
             os.kill(serve.process.pid, signal.SIGSTOP)
@@ -581,4 +589,5 @@ def main():
         )
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support import BIN, ENVIRONMENT, Serve, check, equal
 
-HERE = Path(__file__).resolve().parent
+READER = [str(Path(os.environ["TOOLS_CLIENTS"]) / "bin" / "python"), "-B", str(Path(__file__).resolve().parent / "agent_reader.py")]
 
 
 class Patient(Serve):
@@ -94,7 +94,7 @@ def main():
         work = Hours(place, serve, speed)
         for source in sources:
             work.begin(source)
-        command = [sys.executable, "-B", str(HERE / "agent_reader.py"), str(work.file), f"{serve.url}/.well-known/jwks.json", str(1000 / speed)]
+        command = [*READER, str(work.file), f"{serve.url}/.well-known/jwks.json", str(1000 / speed)]
         reader = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             while not work.file.exists():

@@ -132,7 +132,8 @@ impl FreshSecret {
             // Read each time: it may have been rotated.
             Some(file) => {
                 if !std::mem::replace(&mut self.warned, true) {
-                    warn_if_others_read(file);
+                    // Pods and groups of services share one; the world does not.
+                    warn_if_others_read(file, 0o007);
                 }
                 let token = long_lived(file)?;
                 let url = global.url.clone().unwrap_or_else(|| token.issuer.to_string());
@@ -194,7 +195,7 @@ impl RefreshFile {
         let failed = |why: &dyn std::fmt::Display| CliError::Failed(format!("{path}: {why}"));
         let remote = Remote::at(&self.url)?;
         if !std::mem::replace(&mut self.warned, true) {
-            warn_if_others_read(self.file.path());
+            warn_if_others_read(self.file.path(), 0o077);
             if remote.url().is_exposed() {
                 output::aside(&format!("WARNING: {} is plain http: the token crosses the network readable", self.url));
             }
