@@ -5,6 +5,7 @@ torn or gone; the account disabled; several agents on one file; kills, also in t
 Then hours of it in minutes, by a faster clock; and what README.md shows: a unit of systemd, a sidecar.
 """
 
+import base64
 import concurrent.futures
 import contextlib
 import json
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import yaml
 from kubernetes.client import ApiClient
-from support import BIN, ENVIRONMENT, ROOT, Serve, check, counted, decoded, equal, gatemint, get, temporary_directory
+from support import BIN, ENVIRONMENT, ROOT, Serve, check, counted, decoded, equal, gatemint, get, password_grant, temporary_directory
 
 # What verifies a token is another environment's.
 READER = [str(Path(os.environ["TOOLS_CLIENTS"]) / "bin" / "python"), "-B", str(Path(__file__).resolve().parent / "agent_reader.py")]
@@ -227,7 +228,8 @@ def by_files(serve, home, place):
     here.mkdir()
     account = here / "ci.token"
     made = home.run("service-account", "create", "--name", "ci", "--json").stdout
-    account.write_text(json.loads(made)["token"])
+    full = json.loads(base64.b64decode(json.loads(made)["token"]))
+    account.write_text(full["token"])
     account.chmod(0o600)
     refused = home.run("agent", "--once", "--file", str(here / "t"), "--token-file", str(account), code=1)
     check("secret://default/ada/access-token" in refused.stderr and "acl grant" in refused.stderr, f"what to grant is told: {refused.stderr}")
@@ -237,8 +239,7 @@ def by_files(serve, home, place):
     equal(decoded((here / "t").read_text())["preferred_username"], "ada", "whose token it is")
 
     refresh, kept = here / "refresh-token.txt", set()
-    reply = json.loads(_grant(serve))
-    refresh.write_text(reply["refresh_token"] + "\n")
+    refresh.write_text(password_grant(serve.url, "ada", PASSWORD, scope="offline_access")["refresh_token"] + "\n")
     refresh.chmod(0o644)
     arguments = ("agent", "--once", "--url", serve.url, "--refresh-token-file", str(refresh), "--file", str(here / "r"))
     for turn in range(5):
@@ -262,12 +263,6 @@ def by_files(serve, home, place):
     done = home.run(*arguments, code=1)
     check("of no use any more" in done.stderr, done.stderr)
     return 12
-
-
-def _grant(serve):
-    from support import password_grant
-
-    return json.dumps(password_grant(serve.url, "ada", PASSWORD, scope="offline_access"))
 
 
 # --- faults
@@ -462,7 +457,10 @@ def clocks_of_all(place):
     here = place / "machine"
     here.mkdir()
     clock, file, sets = Set(here), here / "token", 0
+    # Its keys are from before: none is good for a time when it was not made.
+    clock.show(-7200)
     with Serve(here / "data", clock.environment) as serve:
+        clock.show(0)
         gatemint("user", "create", "ada", "--password-stdin", "--data", str(serve.data), stdin=PASSWORD)
         home = Home(here / "home").login(serve)
         with Agent(home, "--file", str(file), **clock.environment) as agent:
@@ -491,7 +489,7 @@ def hours(place, speed, hours):
         for source in sources:
             Home(here / source).login(serve)
     command = ["faketime", "-f", f"+0 x{speed}", sys.executable, "-B", str(HERE / "agent_hours.py"), str(here), str(serve.port), str(speed), str(hours), *sources]
-    done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, timeout=hours * 3600 / speed + 120, check=False)
+    done = subprocess.run(command, env={**ENVIRONMENT, "GATEMINT_BIN": BIN}, stdout=subprocess.PIPE, text=True, timeout=hours * 3600 / speed + 120, check=False)
     if done.returncode != 0:
         for log in here.glob("*.log"):
             print(f"--- {log.name}\n{log.read_text()[-6000:]}", file=sys.stderr)

@@ -131,6 +131,19 @@ impl KeptFile {
         Ok(draft)
     }
 
+    /// Gives a file that stays the permission bits that a new one would have.
+    ///
+    /// # Errors
+    /// It is somebody else's.
+    pub(super) fn set_mode(&self) -> io::Result<()> {
+        match plain_file(&self.path)? {
+            Some(data) if data.mode() & 0o7777 != self.mode => {
+                fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The text of the file, for its owner's use; None if there is none.
     ///
     /// # Errors

@@ -200,7 +200,11 @@ impl Keeping {
     async fn keep(&mut self, held: &Held, now: Moment) -> std::io::Result<Kept> {
         let turn = self.file.turn(TURN).await?;
         let before = match self.file.look()? {
-            Found::Token(found) if held.yields_to(found, now) => return Ok(Kept::Left(found.expires_at)),
+            Found::Token(found) if held.yields_to(found, now) => {
+                let expires_at = found.expires_at;
+                self.file.set_mode()?;
+                return Ok(Kept::Left(expires_at));
+            }
             Found::Token(found) => held.relation(found),
             Found::Nothing => "nothing",
             Found::Torn => "a piece of a token",
