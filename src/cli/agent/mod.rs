@@ -198,7 +198,7 @@ impl Keeping {
 
     /// Puts a token there, unless a better one is there.
     async fn keep(&mut self, held: &Held, now: Moment) -> std::io::Result<Kept> {
-        let turn = self.file.turn(TURN).await?;
+        let _turn = self.file.turn(TURN).await?;
         let before = match self.file.look()? {
             Found::Token(found) if held.yields_to(found, now) => {
                 let expires_at = found.expires_at;
@@ -212,7 +212,7 @@ impl Keeping {
             Found::Other => return Err(std::io::Error::other(NOT_OURS)),
         };
         self.is_ours = true;
-        self.file.draft(turn.as_ref(), &SystemEntropy)?.keep(held.token.token.expose())?;
+        self.file.draft(&SystemEntropy)?.keep(held.token.token.expose())?;
         self.written_at = Some(now);
         Ok(Kept::Written(before))
     }
@@ -257,7 +257,7 @@ impl Keeper<'_> {
         for Keeping { file, is_ours, trouble, .. } in &mut self.files {
             let why = match file.look() {
                 Ok(Found::Other) => Some(NOT_OURS.to_owned()),
-                Ok(_) => file.draft(None, &SystemEntropy).err().map(|error| error.to_string()),
+                Ok(_) => file.draft(&SystemEntropy).err().map(|error| error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
             *is_ours = why.is_none();
