@@ -498,7 +498,7 @@ def hours(place, speed, hours):
     equal(seen["wrong"], [], "what a reader may never see")
     check(seen["least_left"] >= 600, f"the least that was left: {seen['least_left']} s")
     check(seen["due"] >= 3, f"{seen['due']} times the service was away when a token was due")
-    check(seen["seconds"] >= hours * 3600, f"{seen['seconds']} s went by")
+    check(seen["seconds"] >= hours * 3600 * 0.95, f"{seen['seconds']} s went by")
     return seen
 
 
@@ -554,7 +554,7 @@ def sidecar(serve, home, place, unit_text):
 def main():
     with temporary_directory() as place, concurrent.futures.ThreadPoolExecutor(1) as beside:
         place.chmod(0o755)
-        in_minutes = beside.submit(hours, place, 30, 1.2)
+        in_minutes = beside.submit(hours, place, 30, 1.4)
         with Serve(place / "data") as serve:
             gatemint("user", "create", "ada", "--password-stdin", "--data", str(serve.data), stdin=PASSWORD)
             home = Home(place / "ada").login(serve)

@@ -74,7 +74,6 @@ class Hours:
 
     def go_on(self, hours):
         ends = time.monotonic() + hours * 3600
-        next_kill = time.monotonic() + 60
         while time.monotonic() < ends:
             self.sleep(2)
             for source, agent in self.agents.items():
@@ -82,11 +81,12 @@ class Hours:
             if decoded(self.file.read_text())["exp"] - time.time() < 725:
                 self.random.choice([self.stop, self.restart])()
                 self.did["due"] += 1
-                # Renewed, or nearly: the next one is another one's turn.
                 self.sleep(60)
-            elif time.monotonic() > next_kill:
-                self.random.choice([self.kill, self.kill, self.kill, self.stop, self.restart])()
-                next_kill = time.monotonic() + self.random.uniform(400, 1600)
+                # Now there is a new one, or it is about to come.
+                for _ in range(3):
+                    self.kill()
+                    self.sleep(self.random.uniform(1, 15))
+                self.random.choice([self.stop, self.restart])()
 
     def end(self):
         for agent in self.agents.values():
