@@ -237,6 +237,13 @@ def by_files(serve, home, place):
     home.run("agent", "--once", "--file", str(here / "t"), "--token-file", str(account))
     check(is_good(serve, here / "t"), "a token that a service account has read")
     equal(decoded((here / "t").read_text())["preferred_username"], "ada", "whose token it is")
+    # The same in the environment, and an admin for somebody else.
+    Home(place / "passed").run("agent", "--once", "--file", str(here / "p"), GATEMINT_PASSED_CONFIG=json.loads(made)["token"])
+    admin = Home(place / "admin")
+    admin.run("login", "--url", serve.url, "--username", "admin", "--password-stdin", stdin=serve.admin_password())
+    admin.run("agent", "--once", "--file", str(here / "a"), "-n", "ada")
+    for name in ("p", "a"):
+        equal((decoded((here / name).read_text())["preferred_username"], is_good(serve, here / name)), ("ada", True), "whose token it is, and that it is good")
 
     refresh, kept = here / "refresh-token.txt", set()
     refresh.write_text(password_grant(serve.url, "ada", PASSWORD, scope="offline_access")["refresh_token"] + "\n")
@@ -262,7 +269,7 @@ def by_files(serve, home, place):
     refresh.write_text(before[:-3] + "AAA")
     done = home.run(*arguments, code=1)
     check("of no use any more" in done.stderr, done.stderr)
-    return 12
+    return 14
 
 
 # --- faults
