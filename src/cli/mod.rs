@@ -18,6 +18,7 @@ pub mod listener;
 mod log_queue;
 mod login;
 mod metrics;
+mod mirror;
 mod options;
 mod output;
 mod passed_config;

@@ -20,7 +20,7 @@ use super::{
     CliError, keys,
     listener::{self, Limits},
     metrics::Metrics,
-    output, password,
+    mirror, output, password,
 };
 use crate::{
     domain::{
@@ -112,13 +112,15 @@ impl Serve {
             Options::of(settings.trusted_proxies, &settings.cors_origins, settings.forward_headers.as_deref())
                 .map_err(|error| CliError::Failed(error.to_string()))?;
         let service = Arc::new(service);
-        // In Secrets Manager's keys a function of their own takes turns.
-        let rotation = place.is_on_one_machine().then(|| tokio::spawn(keys::keep_rotating(service.clone())));
+        // In the cloud functions of their own rotate keys and mirror tokens.
+        let here = place.is_on_one_machine();
+        let rotation = here.then(|| tokio::spawn(keys::keep_rotating(service.clone())));
+        let mirror = here.then(|| tokio::spawn(mirror::keep_refreshing(service.clone())));
         let router = http::router(service, Function::Http, &options);
         let limits = Limits::usual().behind(settings.trusted_proxies);
         let answered = answer((listener, router, limits), metrics, stop).await;
-        if let Some(rotation) = rotation {
-            rotation.abort();
+        for task in [rotation, mirror].into_iter().flatten() {
+            task.abort();
         }
         answered
     }

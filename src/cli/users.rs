@@ -142,7 +142,7 @@ impl User {
                         "nothing to change: give --email, --role, --no-roles, --password, --password-stdin or --generate".into(),
                     ));
                 }
-                let patch = AccountPatch { email, roles, enabled: None, password };
+                let patch = AccountPatch { email, roles, password, ..AccountPatch::default() };
                 let made = made.map(|made| made.expose().clone());
                 show(&UserView { password: made, ..door.change_user(&name, patch).await? }, global)
             }

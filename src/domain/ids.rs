@@ -223,6 +223,11 @@ id_16! {
 }
 
 id_16! {
+    /// The id of the record of an account's token that is always fresh: a record that is begun again has another one.
+    FreshId
+}
+
+id_16! {
     /// Where an account's rows are: the first 16 bytes of SHA-256("account\0" ‖ name).
     AccountKey
 }
@@ -238,6 +243,26 @@ impl SessionId {
     /// A new one.
     pub fn draw(entropy: &dyn Entropy) -> Self {
         Self(entropy.bytes())
+    }
+}
+
+impl FreshId {
+    /// What its tokens' `sid` begins with, as no session's and no client's does.
+    const SID: &str = "fresh.";
+
+    /// A new one.
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        Self(entropy.bytes())
+    }
+
+    /// The `sid` of its tokens.
+    pub fn sid(self) -> String {
+        format!("{}{self}", Self::SID)
+    }
+
+    /// Parses a `sid`; none for any other spelling.
+    pub fn of_sid(sid: &str) -> Option<Self> {
+        sid.strip_prefix(Self::SID).and_then(Self::parse)
     }
 }
 
@@ -335,7 +360,7 @@ impl<'de> Deserialize<'de> for Jti {
 }
 
 /// How often everything of an account or client was ended at once. A record of an older epoch is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

@@ -7,6 +7,7 @@ pub mod access;
 pub mod account;
 pub mod birth;
 pub mod client;
+pub mod fresh_token;
 pub mod gate;
 pub mod grant;
 pub mod ids;

@@ -14,7 +14,7 @@ pub use permission::{Action, Permission, Question};
 pub use principal::Principal;
 pub use resource::{MAX_DEPTH, MAX_RESOURCE, Resource};
 pub use site::{Mapping, Site, Sites};
-pub use standing::{Caller, Holder, Identity, Presented, Standing, caller, identity, standing};
+pub use standing::{AccountRecord, Caller, Holder, Identity, Presented, Standing, caller, identity, standing};
 pub use subject::Subject;
 pub use template::{HostTemplate, ResourceTemplate};
 pub use verify::{Asked, Passer, verify};

@@ -7,9 +7,10 @@ use crate::{
         Refusal, Secret, Service,
         account::Account,
         client::Client,
+        fresh_token::FreshToken,
         gate::Minter,
         grant::Scope,
-        ids::{AccountKey, Name, SessionId},
+        ids::{AccountKey, FreshId, Name, SessionId},
         key::jwt::{AccessClaims, Kind},
         service_account::{self, PresentedLongLived},
         session::Session,
@@ -29,15 +30,34 @@ pub struct Standing {
 /// Whose a token is.
 #[derive(Debug)]
 pub enum Holder {
-    /// An account's, by a session.
+    /// An account's.
     Account {
         /// The account as it is now.
         account: Box<Row<Account>>,
-        /// The session.
-        session: Box<Row<Session>>,
+        /// What the token stands with.
+        record: AccountRecord,
     },
     /// A client's own.
     Client(Box<Client>),
+}
+
+/// What an account's access token stands with.
+#[derive(Debug)]
+pub enum AccountRecord {
+    /// The session that it was obtained in.
+    Session(Box<Row<Session>>),
+    /// The record of the account's token that is always fresh.
+    Fresh(Box<Row<FreshToken>>),
+}
+
+impl AccountRecord {
+    /// The session, if it is one.
+    pub fn session(&self) -> Option<&Row<Session>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Fresh(_) => None,
+        }
+    }
 }
 
 /// An access token that somebody presents, with signature, kind, issuer and time judged; of its record nothing is known yet.
@@ -45,7 +65,22 @@ pub enum Holder {
 pub struct Presented {
     /// What it says.
     pub claims: AccessClaims,
-    session: Option<SessionId>,
+    record: Named,
+}
+
+/// The record that a token names.
+#[derive(Clone, Copy, Debug)]
+enum Named {
+    Session(SessionId),
+    Fresh(FreshId),
+    Client,
+}
+
+impl Named {
+    fn of(claims: &AccessClaims) -> Self {
+        let session = SessionId::parse(&claims.sid).map(Self::Session);
+        session.or_else(|| FreshId::of_sid(&claims.sid).map(Self::Fresh)).unwrap_or(Self::Client)
+    }
 }
 
 impl Presented {
@@ -59,7 +94,7 @@ impl Presented {
             .await?
             .and_then(|claims| claims.check(&service.policy.issuer, now).map(|()| claims));
         Ok(match judged {
-            Ok(claims) => Some(Self { session: SessionId::parse(&claims.sid), claims }),
+            Ok(claims) => Some(Self { record: Named::of(&claims), claims }),
             Err(why) => {
                 tracing::debug!(reason = %why, "an access token was not accepted");
                 None
@@ -67,15 +102,15 @@ impl Presented {
         })
     }
 
-    /// What must be read to go on: account, session and client, or of a client's own token the client.
+    /// What must be read to go on: account, session and client; account and record of a token that is always fresh; of a
+    /// client's own token the client.
     pub fn keys(&self) -> Vec<Key> {
         let client = Client::key_of(&self.claims.client_id);
-        match self.session {
-            Some(session) => {
-                let account = AccountKey::of(&self.claims.preferred_username);
-                vec![Account::key_of(account), Session::key_of(account, session), client]
-            }
-            None => vec![client],
+        let account = AccountKey::of(&self.claims.preferred_username);
+        match self.record {
+            Named::Session(session) => vec![Account::key_of(account), Session::key_of(account, session), client],
+            Named::Fresh(_) => vec![Account::key_of(account), FreshToken::key_of(account)],
+            Named::Client => vec![client],
         }
     }
 
@@ -86,13 +121,22 @@ impl Presented {
     pub fn accept(&self, now: Timestamp, rows: Vec<Option<Item>>) -> Result<Option<Holder>, Refusal> {
         let mut rows = rows.into_iter();
         let claims = &self.claims;
-        if self.session.is_none() {
+        if let Named::Client = self.record {
             let client = decode::<Client>(rows.next().flatten())?.map(|row| row.record);
             let client = client
                 .filter(|client| client.enabled && client.own_sid() == claims.sid && claims.sub == claims.client_id);
             return Ok(client.map(|client| Holder::Client(Box::new(client))));
         }
         let account: Option<Row<Account>> = decode(rows.next().flatten())?;
+        if let Named::Fresh(id) = self.record {
+            let fresh: Option<Row<FreshToken>> = decode(rows.next().flatten())?;
+            let (Some(account), Some(fresh)) = (account, fresh) else { return Ok(None) };
+            let stands = fresh.record.id == id
+                && fresh.record.is_upheld_by(Some(&account.record))
+                && fresh.record.uid.to_string() == claims.sub;
+            let record = AccountRecord::Fresh(Box::new(fresh));
+            return Ok(stands.then(|| Holder::Account { account: Box::new(account), record }));
+        }
         let session: Option<Row<Session>> = decode(rows.next().flatten())?;
         let client = Client::of_row(&claims.client_id, decode(rows.next().flatten())?);
         let (Some(account), Some(session)) = (account, session) else { return Ok(None) };
@@ -100,7 +144,8 @@ impl Presented {
             && session.record.is_upheld_by(Some(&account.record), client.as_ref())
             && session.record.client.as_str() == claims.client_id
             && session.record.uid.to_string() == claims.sub;
-        Ok(stands.then(|| Holder::Account { account: Box::new(account), session: Box::new(session) }))
+        let record = AccountRecord::Session(Box::new(session));
+        Ok(stands.then(|| Holder::Account { account: Box::new(account), record }))
     }
 }
 
@@ -121,8 +166,8 @@ pub async fn standing(service: &Service, now: Timestamp, token: &Secret<String>)
 pub struct Caller {
     /// The account as it is now.
     pub account: Row<Account>,
-    /// The session whose access token was shown.
-    pub session: Row<Session>,
+    /// What the access token that was shown stands with.
+    pub record: AccountRecord,
     /// What the token is good for.
     scope: Scope,
 }
@@ -142,9 +187,9 @@ pub async fn caller(service: &Service, now: Timestamp, token: Option<Secret<Stri
         .filter(|standing| standing.claims.aud.contains(&service.policy.issuer))
         .ok_or_else(|| Refusal::unauthenticated("the access token is not valid here, or no longer"))?;
     match standing.holder {
-        Holder::Account { account, session } => {
+        Holder::Account { account, record } => {
             let scope = Scope::of_claim(&standing.claims.scope);
-            Ok(Caller { account: *account, session: *session, scope })
+            Ok(Caller { account: *account, record, scope })
         }
         Holder::Client(_) => Err(Refusal::forbidden("a client's own token has no account")),
     }
@@ -154,6 +199,11 @@ impl Caller {
     /// Whether an admin asks, with a token that was not narrowed to less than her roles.
     pub fn is_admin(&self) -> bool {
         self.account.record.is_admin() && self.scope.has("roles")
+    }
+
+    /// What the token is good for.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Who asks, as far as permissions are concerned.
@@ -204,6 +254,11 @@ impl Identity {
             Self::Account(caller) => caller.subject(),
             Self::ServiceAccount(holder) => holder.subject(),
         }
+    }
+
+    /// Whether the token that was shown is one that is always fresh.
+    pub fn shows_fresh_token(&self) -> bool {
+        matches!(self, Self::Account(caller) if matches!(caller.record, AccountRecord::Fresh(_)))
     }
 
     /// The namespace that is an account's own, or where the service account lives.

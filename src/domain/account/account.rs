@@ -39,6 +39,9 @@ pub struct Account {
     pub password: PasswordHash,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Whether its token that is always fresh is kept in the vault as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirror_token: bool,
     /// Set when it was deleted: the row is then past its purge time, so it is absent; this is for a reader whose
     /// clock is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         ROUNDS, Refusal, Secret, Service,
         access::Caller,
+        fresh_token::{FreshToken, mirror},
         ids::{AccountKey, Email, Epoch, Name, Role, Uid},
         session::Session,
     },
@@ -50,6 +51,8 @@ pub struct AccountPatch {
     pub enabled: Option<bool>,
     /// A new password. It ends all its sessions.
     pub password: Option<Secret<Vec<u8>>>,
+    /// Whether its token that is always fresh is kept in the vault as well.
+    pub mirror_token: Option<bool>,
 }
 
 fn parse_roles(roles: &[String]) -> Result<Vec<Role>, Refusal> {
@@ -98,6 +101,7 @@ pub async fn prepare(service: &Service, now: Timestamp, new: NewAccount) -> Resu
         epoch: Epoch::default(),
         password,
         created_at: now,
+        mirror_token: false,
         deleted_at: None,
     };
     let owner = NamespaceOwner { namespace: account.namespace.clone(), owner: account.name.clone(), uid: account.uid };
@@ -199,12 +203,22 @@ pub async fn update(
             account.roles.clone_from(roles);
             account.role_owners.clear();
         }
-        if password.is_some() || patch.enabled == Some(false) {
+        if patch.mirror_token == Some(true) {
+            mirror::check_namespace(&account.namespace)?;
+        }
+        let was_mirrored = account.mirror_token;
+        account.mirror_token = patch.mirror_token.unwrap_or(was_mirrored);
+        let ends_all = password.is_some() || patch.enabled == Some(false);
+        if ends_all {
             account.epoch = account.epoch.next();
         }
         account.enabled = patch.enabled.unwrap_or(account.enabled);
         account.password = password.clone().unwrap_or(account.password);
-        match service.commit(now, vec![account.put(When::VersionIs(row.version))]).await {
+        let mut writes = vec![account.put(When::VersionIs(row.version))];
+        if account.mirror_token != was_mirrored || was_mirrored && ends_all {
+            writes.push(mirror::look_at(&account.namespace));
+        }
+        match service.commit(now, writes).await {
             Ok(_) => {
                 let event = match patch.enabled {
                     Some(false) => "account_disabled",
@@ -215,7 +229,7 @@ pub async fn update(
                 tracing::info!(
                     target: "gatemint::audit", event, user.name = %account.name, actor,
                     changed.password = password.is_some(), changed.email = email.is_some(),
-                    changed.roles = roles.is_some(), admin = account.is_admin(),
+                    changed.roles = roles.is_some(), admin = account.is_admin(), mirror_token = account.mirror_token,
                 );
                 if password.is_some() {
                     (service.password_changed)(&account.name);
@@ -288,11 +302,15 @@ pub async fn delete(service: &Service, now: Timestamp, name: &str, actor: &str) 
         account.deleted_at = Some(now);
         let owner =
             NamespaceOwner { namespace: account.namespace.clone(), owner: account.name.clone(), uid: account.uid };
-        let writes = vec![
+        let mut writes = vec![
             account.put(When::VersionIs(row.version)),
             Write::Delete { key: owner.key(), when: When::Always },
             Write::Delete { key: AccountName { name: account.name.clone() }.key(), when: When::Always },
+            Write::Delete { key: FreshToken::key_of(AccountKey::of(account.name.as_str())), when: When::Always },
         ];
+        if account.mirror_token {
+            writes.push(mirror::look_at(&account.namespace));
+        }
         match service.commit(now, writes).await {
             Ok(_) => {
                 tracing::info!(target: "gatemint::audit", event = "account_deleted", user.name = %account.name, actor);
@@ -307,7 +325,7 @@ pub async fn delete(service: &Service, now: Timestamp, name: &str, actor: &str) 
 }
 
 /// Changes the caller's own password: one commit of the new hash, the next epoch, and the caller's session in that
-/// epoch, so that only the others end. Guessing the old one is throttled as a sign-in is.
+/// epoch, so that only the others end, and the token that is always fresh. Guessing the old one is throttled as a sign-in is.
 ///
 /// # Errors
 /// `Forbidden` for a wrong old password, `Invalid`, `Throttled`, `Conflict`, `Unavailable`.
@@ -335,16 +353,24 @@ pub async fn change_own_password(
         return Err(Refusal { field: Some("old"), ..Refusal::forbidden("the old password is not right") });
     }
     let password = place.hash(new, service.entropy.bytes()).await?;
-    let (account, session) = (caller.account, caller.session);
+    let account = caller.account;
     let epoch = account.record.epoch.next();
-    let moved_on = Session { epoch, ..session.record };
     let account_id = account.version;
     let account = Account { epoch, password, ..account.record };
+    let mut writes = vec![account.put(When::VersionIs(account_id))];
     // Both or neither: a session that a refresh moved on meanwhile must not be left behind in the old epoch. It may be
     // moved on again and again; as long as it stands in the epoch that ends here, it comes along.
-    let writes = vec![account.put(When::VersionIs(account_id)), moved_on.put(When::VersionIs(session.version))];
+    let session = caller
+        .record
+        .session()
+        .map(|session| Session { epoch, ..session.record.clone() }.put(When::VersionIs(session.version)));
+    let comes_along = session.is_some();
+    writes.extend(session);
+    if account.mirror_token {
+        writes.push(mirror::look_at(&account.namespace));
+    }
     let along = |at: usize, current| {
-        let row: Row<Session> = decode(current).ok().flatten().filter(|_| at == 1)?;
+        let row: Row<Session> = decode(current).ok().flatten().filter(|_| at == 1 && comes_along)?;
         let stands = row.record.uid == account.uid && row.record.epoch.next() == epoch;
         stands.then(|| Session { epoch, ..row.record }.put(When::VersionIs(row.version)))
     };

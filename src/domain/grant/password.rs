@@ -12,6 +12,7 @@ use crate::{
         GrantRefusal, RefusalKind, Secret, Service,
         account::{Account, attempt::Attempts},
         client::Client,
+        fresh_token::{Beginning, FreshToken},
         ids::{AccountKey, SessionId},
         session::{Generation, Session},
     },
@@ -26,6 +27,7 @@ pub(super) struct Prepared {
     password: Secret<Vec<u8>>,
     attempts: Attempts,
     account: Option<Row<Account>>,
+    fresh: Option<Row<FreshToken>>,
     pepper: u8,
 }
 
@@ -39,18 +41,20 @@ pub(super) async fn prepare(
     let ring = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
     let pepper = ring.active(now);
     let attempts = Attempts::new(&pepper.key, &username, address);
-    Ok(Prepared { username, password, attempts, account: None, pepper: pepper.id })
+    Ok(Prepared { username, password, attempts, account: None, fresh: None, pepper: pepper.id })
 }
 
 impl Prepared {
     pub(super) fn keys(&self) -> Vec<Key> {
         let [name, address] = self.attempts.keys();
-        vec![Account::key_of(AccountKey::of(&self.username)), name, address]
+        let account = AccountKey::of(&self.username);
+        vec![Account::key_of(account), FreshToken::key_of(account), name, address]
     }
 
     pub(super) fn accept(&mut self, rows: Vec<Option<Item>>) -> Result<(), GrantRefusal> {
         let mut rows = rows.into_iter();
         self.account = decode(rows.next().flatten())?;
+        self.fresh = decode(rows.next().flatten())?;
         self.attempts.accept(rows.next().flatten(), rows.next().flatten())?;
         Ok(())
     }
@@ -116,9 +120,14 @@ impl Prepared {
         };
         session.ends_at = ends_at(service, &session, now);
         let renewed = renewed.map(|password| Account { password, ..account.clone() }.put(When::VersionIs(row.version)));
-        // One commit: the session, the reservation given back, and the hash made again if it was weak.
+        // One commit: the session, the token that is always fresh begun if it is not, the reservation given back, and the
+        // hash made again if it was weak.
+        let beginning = Beginning::of(service, now, &account, self.fresh);
+        let mut needed = vec![session.put(When::Absent)];
+        needed.extend(beginning.writes());
         let renewed = renewed.into_iter().collect();
-        attempt.give_back_with(service, now, vec![session.put(When::Absent)], renewed, |_, _| None).await?;
+        let again = |at: usize, current| beginning.again(at.checked_sub(1)?, current);
+        attempt.give_back_with(service, now, needed, renewed, again).await?;
         tracing::info!(
             target: "gatemint::audit", event = "signed_in",
             user.name = %account.name, client.id = %client.id, session.id = %session.id,

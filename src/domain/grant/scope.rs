@@ -65,6 +65,17 @@ impl Scope {
         Self(claim.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect())
     }
 
+    /// What is granted when none is asked for.
+    pub fn usual() -> Self {
+        Self(DEFAULT.map(str::to_owned).into())
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn also_in(&self, other: &Self) -> Self {
+        Self(self.0.iter().filter(|one| other.has(one)).cloned().collect())
+    }
+
     /// Whether this one is in it.
     pub fn has(&self, scope: &str) -> bool {
         self.0.iter().any(|one| one == scope)

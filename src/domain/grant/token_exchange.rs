@@ -75,8 +75,12 @@ impl Prepared {
         client: &Client,
     ) -> Result<(Subject, Scope), GrantRefusal> {
         let Some(holder) = self.holder else { return Err(not_standing()) };
-        let Holder::Account { account, session } = holder else {
+        let Holder::Account { account, record } = holder else {
             return Err(GrantRefusal::invalid_request("subject_token is a client's own, which opens nobody's site"));
+        };
+        // A gate token of an exchange ends with the session, and this one has none.
+        let Some(session) = record.session() else {
+            return Err(GrantRefusal::invalid_request("subject_token is of no session: exchange one of a sign-in"));
         };
         if session.record.client != client.id {
             return Err(GrantRefusal::invalid_request("subject_token was not obtained by this client"));

@@ -81,9 +81,9 @@ fn is_of(active: &Active, client: &Client) -> bool {
     match active {
         Active::Access(standing) => {
             let obtained = match &standing.holder {
-                Holder::Account { session, .. } => {
+                Holder::Account { record, .. } => record.session().is_some_and(|session| {
                     session.record.client == client.id && session.record.client_uid == client.uid
-                }
+                }),
                 Holder::Client(holder) => holder.id == client.id,
             };
             obtained || standing.claims.aud.contains(client.id.as_str())

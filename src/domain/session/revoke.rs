@@ -7,11 +7,12 @@ use crate::{
     clock::Timestamp,
     domain::{
         GrantError, GrantRefusal, Refusal, RefusalKind, Secret, Service,
-        access::{Holder, standing},
+        access::{AccountRecord, Holder, standing},
         account::Account,
         client::{Client, Presented, manage},
+        fresh_token::{self, FreshToken},
         gate::{GateToken, mint},
-        ids::{AccountKey, Jti, Name, SessionId},
+        ids::{AccountKey, FreshId, Jti, Name, SessionId},
         service_account::{self, Listed, TokenPage},
     },
     store::{Key, Record, Row, When, Write, decode},
@@ -38,7 +39,19 @@ pub async fn revoke(
             row.map(|row| row.record)
         }
         None => match standing(service, now, token).await?.map(|standing| standing.holder) {
-            Some(Holder::Account { session, .. }) => Some(session.record),
+            Some(Holder::Account { record: AccountRecord::Session(session), .. }) => Some(session.record),
+            // Of all clients it names the built-in one, so that one may end it.
+            Some(Holder::Account { account, record: AccountRecord::Fresh(fresh) }) => {
+                if client.id.as_str() == Client::BUILT_IN {
+                    let ended = fresh_token::end(service, now, *fresh, account.record.mirror_token, client.id.as_str());
+                    if let Err(refusal) = ended.await
+                        && refusal.kind != RefusalKind::Absent
+                    {
+                        return Err(refusal.into());
+                    }
+                }
+                None
+            }
             Some(Holder::Client(holder)) if holder.id == client.id => {
                 return Err(GrantRefusal::new(
                     GrantError::UnsupportedTokenType,
@@ -71,6 +84,8 @@ pub enum LiveToken {
     ServiceAccount(service_account::Listed),
     /// A gate token of the account's namespace, whoever minted it.
     Gate(Box<GateToken>),
+    /// The account's token that is always fresh.
+    Fresh(Box<FreshToken>),
 }
 
 /// Names a live token: base64url of kind ‖ account key ‖ record id. No credential.
@@ -94,6 +109,8 @@ pub enum RecordId {
     /// A gate token: the bytes that were drawn for it, so that one that is made again under the name is another, and
     /// the name.
     Gate([u8; 16], Name),
+    /// A token that is always fresh.
+    Fresh(FreshId),
 }
 
 impl TokenId {
@@ -101,6 +118,7 @@ impl TokenId {
     const GATE: u8 = b'g';
     const LONG_LIVED: u8 = b'l';
     const SHORT_LIVED: u8 = b't';
+    const FRESH: u8 = b'f';
     /// Kind, account key and the 16 bytes that each kind has.
     const FIXED: usize = 33;
 
@@ -115,6 +133,7 @@ impl TokenId {
                 RecordId::ShortLived(token.id.drawn(), token.name.clone())
             }
             LiveToken::Gate(token) => RecordId::Gate(token.id.drawn(), token.name.clone()),
+            LiveToken::Fresh(token) => RecordId::Fresh(token.id),
         };
         Self { account: AccountKey::of(account), record }
     }
@@ -125,14 +144,13 @@ impl TokenId {
         let (fixed, name) = bytes.split_at_checked(Self::FIXED)?;
         let account = AccountKey(fixed[1..17].try_into().ok()?);
         let id: [u8; 16] = fixed[17..].try_into().ok()?;
-        if fixed[0] == Self::SESSION && name.is_empty() {
-            return Some(Self { account, record: RecordId::Session(SessionId(id)) });
-        }
-        let name = Name::parse(std::str::from_utf8(name).ok()?, "id").ok()?;
+        let named = || Name::parse(std::str::from_utf8(name).ok()?, "id").ok();
         let record = match fixed[0] {
-            Self::LONG_LIVED => RecordId::LongLived(id, name),
-            Self::SHORT_LIVED => RecordId::ShortLived(id, name),
-            Self::GATE => RecordId::Gate(id, name),
+            Self::SESSION if name.is_empty() => RecordId::Session(SessionId(id)),
+            Self::FRESH if name.is_empty() => RecordId::Fresh(FreshId(id)),
+            Self::LONG_LIVED => RecordId::LongLived(id, named()?),
+            Self::SHORT_LIVED => RecordId::ShortLived(id, named()?),
+            Self::GATE => RecordId::Gate(id, named()?),
             _ => return None,
         };
         Some(Self { account, record })
@@ -146,6 +164,7 @@ impl std::fmt::Display for TokenId {
             RecordId::LongLived(drawn, name) => (Self::LONG_LIVED, drawn, name.as_str()),
             RecordId::ShortLived(drawn, name) => (Self::SHORT_LIVED, drawn, name.as_str()),
             RecordId::Gate(drawn, name) => (Self::GATE, drawn, name.as_str()),
+            RecordId::Fresh(fresh) => (Self::FRESH, &fresh.0, ""),
         };
         let bytes = [&[kind][..], &self.account.0, id, name.as_bytes()].concat();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
@@ -159,12 +178,18 @@ enum Stage {
     LongLived,
     ShortLived,
     GateTokens,
+    Fresh,
 }
 
 impl Stage {
     /// With what a place among them begins: of sessions with nothing, and no session's place begins with another's.
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::GateTokens, "~"), (Self::ShortLived, ":"), (Self::LongLived, "."), (Self::Sessions, "")];
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Fresh, "!"),
+        (Self::GateTokens, "~"),
+        (Self::ShortLived, ":"),
+        (Self::LongLived, "."),
+        (Self::Sessions, ""),
+    ];
 
     /// The stage of a place, and the place in it.
     fn of(place: &str) -> (Self, &str) {
@@ -178,6 +203,7 @@ impl Stage {
             Self::LongLived => ".",
             Self::ShortLived => ":",
             Self::GateTokens => "~",
+            Self::Fresh => "!",
         }
     }
 
@@ -186,7 +212,8 @@ impl Stage {
             Self::Sessions => Some(Self::LongLived),
             Self::LongLived => Some(Self::ShortLived),
             Self::ShortLived => Some(Self::GateTokens),
-            Self::GateTokens => None,
+            Self::GateTokens => Some(Self::Fresh),
+            Self::Fresh => None,
         }
     }
 
@@ -195,6 +222,8 @@ impl Stage {
         match self {
             Self::Sessions => true,
             Self::LongLived | Self::GateTokens => Name::parse(place, "cursor").is_ok(),
+            // There is one at most.
+            Self::Fresh => false,
             Self::ShortLived => place
                 .split_once('/')
                 .is_some_and(|(name, id)| Name::parse(name, "cursor").is_ok() && Jti::parse(id).is_some()),
@@ -202,8 +231,8 @@ impl Stage {
     }
 }
 
-/// Lists an account's live tokens: its sessions, then those of the service accounts of its namespace, then the namespace's
-/// gate tokens.
+/// Lists an account's live tokens: its sessions, then those of the service accounts of its namespace, the namespace's gate tokens,
+/// and its token that is always fresh.
 ///
 /// # Errors
 /// `Malformed`: `after` is no place in such a list. `Unavailable`.
@@ -274,6 +303,13 @@ async fn page_of(
             let tokens = rows.into_iter().map(|row| row.record).filter(|token| !token.is_over(now));
             Page { live: tokens.map(|token| LiveToken::Gate(Box::new(token))).collect(), read, next }
         }
+        Stage::Fresh => {
+            let key = AccountKey::of(account.name.as_str());
+            let row: Option<Row<FreshToken>> = service.read(now, FreshToken::key_of(key)).await?;
+            let standing = row.map(|row| row.record).filter(|record| record.is_upheld_by(Some(account)));
+            let live: Vec<_> = standing.map(|record| LiveToken::Fresh(Box::new(record))).into_iter().collect();
+            Page { read: live.len(), live, next: None }
+        }
     })
 }
 
@@ -336,6 +372,12 @@ pub async fn end_by_id(
     }
     match id.record {
         RecordId::Session(session) => end_session(service, now, Session::key_of(id.account, session), of, actor).await,
+        RecordId::Fresh(fresh) => {
+            let owner = owner(service, now, id.account).await?;
+            let row: Option<Row<FreshToken>> = service.read(now, FreshToken::key_of(id.account)).await?;
+            let row = row.filter(|row| row.record.id == fresh && row.record.uid == owner.uid).ok_or_else(absent)?;
+            fresh_token::end(service, now, row, owner.mirror_token, actor).await.map_err(as_absent)
+        }
         RecordId::Gate(drawn, name) => end_gate_token(service, now, id.account, drawn, &name, actor).await,
         RecordId::LongLived(drawn, name) => {
             let owner = owner(service, now, id.account).await?;
@@ -410,6 +452,7 @@ mod tests {
         let of_service_account = [RecordId::LongLived([7; 16], name.clone()), RecordId::ShortLived([7; 16], name)];
         for record in of_service_account.into_iter().chain([
             RecordId::Session(SessionId([7; 16])),
+            RecordId::Fresh(FreshId([7; 16])),
             gate("a"),
             gate("b"),
             gate(&"a".repeat(63)),

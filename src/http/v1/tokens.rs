@@ -32,8 +32,9 @@ pub(crate) struct TokenView {
     /// Names it; no credential.
     pub(crate) id: String,
     /// `session`: a sign-in with all its tokens; `service-account`: a long-lived token of a service account of the user's
-    /// namespace; `token-request`: a short-lived one; `gate`: a gate token of the namespace.
-    #[schema(value_type = String, pattern = "^(session|service-account|token-request|gate)$")]
+    /// namespace; `token-request`: a short-lived one; `gate`: a gate token of the namespace; `fresh`: the user's token that
+    /// is always fresh.
+    #[schema(value_type = String, pattern = "^(session|service-account|token-request|gate|fresh)$")]
     pub(crate) kind: Cow<'static, str>,
     /// The user's name; of other tokens their `sub`.
     pub(crate) subject: String,
@@ -91,6 +92,16 @@ impl TokenView {
                 issued_at: session.opened_at.rfc3339(),
                 expires_at: Some(session.ends_at.rfc3339()),
                 last_used_at: Some(session.rotated_at.rfc3339()),
+            },
+            LiveToken::Fresh(token) => Self {
+                id,
+                kind: "fresh".into(),
+                subject: account.name.to_string(),
+                client_id: None,
+                scope: None,
+                issued_at: token.begun_at.rfc3339(),
+                expires_at: None,
+                last_used_at: None,
             },
             LiveToken::Gate(token) => Self {
                 id,

@@ -47,6 +47,9 @@ pub(crate) struct UserView {
     pub(crate) roles: Vec<String>,
     /// Whether it may sign in.
     pub(crate) enabled: bool,
+    /// Whether its token that is always fresh is kept in the secrets manager as well.
+    #[serde(default)]
+    pub(crate) mirror_token: bool,
     /// When it was made.
     #[schema(format = DateTime)]
     pub(crate) created_at: String,
@@ -65,6 +68,7 @@ impl UserView {
             email: account.email.as_str().to_owned(),
             roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
             enabled: account.enabled,
+            mirror_token: account.mirror_token,
             created_at: account.created_at.rfc3339(),
             password: None,
         }
@@ -119,6 +123,8 @@ pub(super) struct Patch {
     /// A new password.
     #[schema(value_type = Option<described::NewPassword>)]
     password: Option<String>,
+    /// Whether its token that is always fresh is kept in the secrets manager as well.
+    mirror_token: Option<bool>,
 }
 
 /// An admin cannot take the last admin away by mistake: another admin can, and so can the operator.
@@ -184,6 +190,7 @@ pub(super) async fn update(
         roles: patch.roles,
         enabled: patch.enabled,
         password: patch.password.map(|password| Secret::new(password.into_bytes())),
+        mirror_token: patch.mirror_token,
     };
     let account = manage::update(&app.service, now, &name, patch, caller.account.record.name.as_str()).await?;
     Ok(Json(UserView::of(&account)))

@@ -1,0 +1,548 @@
+//! The mirror: tokens that are always fresh, kept in the vault for readers who can read secrets and nothing else.
+//!
+//! The one place where a token is at rest, so it is asked for account by account (`mirror_token`). The account says
+//! whether; a row of the partition `fresh#mirror` per namespace says what the vault has of it, so that a run finds what is
+//! due without reading the accounts, and whoever changes an account has the next run look at its namespace by writing that
+//! row anew.
+//!
+//! A run writes what is due, the oldest first. Runs come every two minutes and write what has less than 19 minutes left: with
+//! one of them missed, and three minutes for a slow one, readers find 12 minutes or more. What a run leaves undone (it was
+//! killed, the vault was away, its time was up) is still due in the next one. The row is written after the vault, and a
+//! vault's secret of a namespace that is to have none is deleted before its row is: so nothing is forgotten.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+
+use super::{FreshToken, read::LIFE, read::sign};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        Refusal, Secret, Service,
+        account::{Account, NamespaceOwner},
+        grant::Scope,
+        ids::{AccountKey, Name},
+    },
+    metric::Stopwatch,
+    store::{CommitError, Item, Key, MAX_PAGE, Record, Row, Version, When, Write, decode},
+    vault::VaultError,
+};
+
+/// How often a run is to begin.
+pub const EVERY: Duration = Duration::from_mins(2);
+
+/// A token with less left than this is written anew.
+pub const WRITE_BELOW: Duration = Duration::from_mins(19);
+
+/// How long a run takes at most: less than [`EVERY`], so that one ends before the next begins.
+pub const LONGEST_RUN: Duration = Duration::from_secs(110);
+
+/// How long one call of the vault may take; the run goes on without it.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+
+/// With less than this of its time left, a run begins nothing more.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
+/// How many namespaces are under way at a time.
+const AT_A_TIME: usize = 8;
+
+/// For how many namespaces owners and accounts are read at a time.
+const READ_AT_A_TIME: usize = 50;
+
+/// After so many failures in a row, with no success before them, the vault is taken to be away.
+const AWAY_AFTER: usize = 16;
+
+/// How often the vault is searched for secrets of namespaces that are to have none.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+
+/// Where in the vault the tokens are.
+const PREFIX: &str = "fresh/";
+
+/// What is known of a namespace's secret in the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirrored {
+    namespace: Name,
+    holds: Holds,
+    /// How many runs in a row have failed with it while they wrote others.
+    #[serde(default)]
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Holds {
+    /// Something has changed: the next run finds out.
+    Unknown,
+    /// There is none, and there is to be none until something changes.
+    Nothing,
+    /// A token that was signed for this end.
+    TokenUntil(Timestamp),
+}
+
+impl Mirrored {
+    const PARTITION: &str = "fresh#mirror";
+
+    /// What orders those that are due: none of them waits for one that keeps failing, and the oldest is first. None: it is
+    /// not due. A token from the future, of a clock that was set back since, is not good yet, so that one is due.
+    fn due(&self, now: Timestamp) -> Option<(u32, Timestamp)> {
+        let ends = match self.holds {
+            Holds::Nothing => return None,
+            Holds::Unknown => Timestamp(0),
+            Holds::TokenUntil(ends) => ends,
+        };
+        let left = ends.since(now);
+        (left < WRITE_BELOW || left > LIFE).then_some((self.failures, ends))
+    }
+}
+
+impl Record for Mirrored {
+    const FORMAT: u32 = 1;
+    fn key(&self) -> Key {
+        Key::new(Self::PARTITION, self.namespace.as_str())
+    }
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// Has the next run look at a namespace. What it does then depends on the account that owns it.
+pub(in crate::domain) fn look_at(namespace: &Name) -> Write {
+    Mirrored { namespace: namespace.clone(), holds: Holds::Unknown, failures: 0 }.put(When::Always)
+}
+
+/// Judges whether a namespace's token can be mirrored.
+///
+/// # Errors
+/// `Invalid` for `mirror_token`: no vault takes a secret of that name.
+pub(in crate::domain) fn check_namespace(namespace: &Name) -> Result<(), Refusal> {
+    if std::path::Path::new(namespace.as_str()).extension().is_some_and(|ending| ending == "json") {
+        return Err(Refusal::invalid("mirror_token", "the token of a namespace that ends in .json cannot be mirrored"));
+    }
+    Ok(())
+}
+
+/// One run at a time: who is at it, and how long at most.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Lease {
+    until: Timestamp,
+}
+
+impl Lease {
+    fn key_of() -> Key {
+        Key::new("fresh#run", "lease")
+    }
+
+    /// Whether a run is under way. One from the future, of a clock that was set back since, is not.
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until > now && self.until <= now + LONGEST_RUN
+    }
+}
+
+impl Record for Lease {
+    const FORMAT: u32 = 1;
+    fn key(&self) -> Key {
+        Self::key_of()
+    }
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// When the vault was searched last for what is not to be there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Swept {
+    at: Timestamp,
+}
+
+impl Swept {
+    fn key_of() -> Key {
+        Key::new("fresh#swept", "at")
+    }
+
+    fn is_due(this: Option<&Self>, now: Timestamp) -> bool {
+        this.is_none_or(|swept| swept.at > now || swept.at + SWEEP_EVERY <= now)
+    }
+}
+
+impl Record for Swept {
+    const FORMAT: u32 = 1;
+    fn key(&self) -> Key {
+        Self::key_of()
+    }
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything that was due was tried.
+    #[default]
+    Done,
+    /// Another run is under way; this one has done nothing.
+    Busy,
+    /// Its time was up; the next run goes on.
+    OutOfTime,
+    /// The vault is away; the next run tries again.
+    GaveUp,
+}
+
+/// What a run has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many namespaces there are to look after.
+    pub mirrored: usize,
+    /// How many tokens it has written.
+    pub written: usize,
+    /// How many secrets it has removed, of accounts that are to have none.
+    pub removed: usize,
+    /// How many namespaces it has failed with.
+    pub failed: usize,
+    /// How many it has not come to.
+    pub left: usize,
+    /// How many secrets it has removed that no row spoke of.
+    pub swept: usize,
+    /// How much life the token has that has least, in seconds; none without tokens.
+    #[serde(rename = "least_left_s", serialize_with = "seconds")]
+    pub least_left: Option<Duration>,
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn seconds<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs()).serialize(to)
+}
+
+/// Writes the tokens that are due into the vault, and takes away those that are to be there no more. Takes at most
+/// [`LONGEST_RUN`]; may be called at any time, by several at once, and be killed at any moment.
+///
+/// # Errors
+/// `Unavailable`: the store or the signing keys are away. A vault that is away is an outcome.
+pub async fn refresh_secrets(service: &Service) -> Result<Run, Refusal> {
+    let begun = Stopwatch::start();
+    let now = service.now();
+    let mut rows = service.store.get(now, &[Lease::key_of(), Swept::key_of()]).await?.into_iter();
+    let lease: Option<Row<Lease>> = decode(rows.next().flatten())?;
+    let swept: Option<Row<Swept>> = decode(rows.next().flatten())?;
+    let sweeps = Swept::is_due(swept.as_ref().map(|row| &row.record), now);
+    let any = service.store.list(now, Mirrored::PARTITION, None, 1).await?;
+    if any.items.is_empty() && !sweeps {
+        return Ok(Run::default());
+    }
+    let Some(lease) = take_lease(service, now, lease).await? else {
+        tracing::info!("another run of refresh-secrets is under way");
+        return Ok(Run { outcome: Outcome::Busy, ..Run::default() });
+    };
+    let mut run = Run::default();
+    let mut done = write_due(service, begun, &mut run).await;
+    if done.is_ok() && run.outcome == Outcome::Done && sweeps {
+        done = sweep(service, begun, &mut run).await;
+    }
+    // If this fails it ends by itself, before the next run is due.
+    let ended = Lease { until: now }.put(When::VersionIs(lease));
+    if let Err(error) = service.commit(service.now(), vec![ended]).await {
+        tracing::debug!(cause = %error, "the lease of a run was not given back");
+    }
+    done?;
+    report(&run, begun);
+    Ok(run)
+}
+
+fn report(run: &Run, begun: Stopwatch) {
+    let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let least = run.least_left.map(|left| left.as_secs());
+    // Spelt twice, since a level is part of the line.
+    if run.failed > 0 || run.left > 0 {
+        tracing::warn!(
+            run.outcome = ?run.outcome, run.mirrored, run.written, run.removed, run.failed, run.left, run.swept,
+            run.least_left_s = least, run.took_ms = took, "some mirrored tokens could not be refreshed; the next run tries",
+        );
+    } else if run.written + run.removed + run.swept > 0 {
+        tracing::info!(
+            run.outcome = ?run.outcome, run.mirrored, run.written, run.removed, run.failed, run.left, run.swept,
+            run.least_left_s = least, run.took_ms = took, "mirrored tokens are fresh",
+        );
+    }
+}
+
+/// Takes the lease, if nobody has it.
+async fn take_lease(service: &Service, now: Timestamp, held: Option<Row<Lease>>) -> Result<Option<Version>, Refusal> {
+    if held.as_ref().is_some_and(|row| row.record.holds(now)) {
+        return Ok(None);
+    }
+    let when = held.map_or(When::Absent, |row| When::VersionIs(row.version));
+    match service.commit(now, vec![Lease { until: now + LONGEST_RUN }.put(when)]).await {
+        Ok(version) => Ok(Some(version)),
+        Err(CommitError::Conflict { .. }) => Ok(None),
+        Err(unavailable) => Err(unavailable.into()),
+    }
+}
+
+/// What is due, the first to be written first; and of the others how much the oldest has left.
+async fn due(service: &Service, now: Timestamp, run: &mut Run) -> Result<Vec<Row<Mirrored>>, Refusal> {
+    let (mut due, mut after) = (Vec::new(), None);
+    loop {
+        let page = service.store.list(now, Mirrored::PARTITION, after.as_deref(), MAX_PAGE).await?;
+        for item in page.items {
+            let Some(row) = readable(item) else { continue };
+            run.mirrored += 1;
+            match (row.record.due(now), row.record.holds) {
+                (Some(order), _) => due.push((order, row)),
+                (None, Holds::TokenUntil(ends)) => run.saw(ends.since(now)),
+                (None, _) => {}
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    due.sort_by_key(|(order, _)| *order);
+    Ok(due.into_iter().map(|(_, row)| row).collect())
+}
+
+impl Run {
+    fn saw(&mut self, left: Duration) {
+        self.least_left = Some(self.least_left.map_or(left, |least| least.min(left)));
+    }
+}
+
+/// A row that cannot be read is one namespace's misfortune.
+fn readable(item: Item) -> Option<Row<Mirrored>> {
+    let namespace = item.key.sort.clone();
+    decode(Some(item)).unwrap_or_else(|error| {
+        tracing::error!(namespace, cause = %error, "what is known of a mirrored token cannot be read");
+        None
+    })
+}
+
+/// What became of one namespace.
+enum Mended {
+    Written(Timestamp),
+    Removed,
+    /// Something changed meanwhile: the next run looks again.
+    Overtaken,
+    /// There was no time for it.
+    Left,
+    Failed(String),
+}
+
+async fn write_due(service: &Service, begun: Stopwatch, run: &mut Run) -> Result<(), Refusal> {
+    let mut due = due(service, service.now(), run).await?.into_iter();
+    let (mut failed, mut left, mut successes) = (Vec::new(), Vec::new(), 0);
+    let time = || LONGEST_RUN.saturating_sub(begun.elapsed());
+    while time() >= LEAST_TIME {
+        let rows: Vec<_> = due.by_ref().take(READ_AT_A_TIME).collect();
+        if rows.is_empty() {
+            break;
+        }
+        let owners = owners(service, service.now(), &rows).await?;
+        let mut mending = stream::iter(rows.into_iter().zip(owners))
+            .map(|(row, owner)| async move {
+                let mended = mend(service, &row, owner, time()).await;
+                (row, mended)
+            })
+            .buffer_unordered(AT_A_TIME);
+        while let Some((row, mended)) = mending.next().await {
+            match mended {
+                Mended::Written(ends) => {
+                    run.written += 1;
+                    run.saw(ends.since(service.now()));
+                }
+                Mended::Removed => run.removed += 1,
+                Mended::Overtaken => {}
+                Mended::Left => {
+                    left.push(row);
+                    continue;
+                }
+                Mended::Failed(cause) => {
+                    tracing::warn!(namespace = %row.record.namespace, cause, "a mirrored token could not be refreshed");
+                    failed.push(row);
+                    continue;
+                }
+            }
+            successes += 1;
+        }
+        if successes == 0 && failed.len() >= AWAY_AFTER {
+            run.outcome = Outcome::GaveUp;
+            break;
+        }
+    }
+    left.extend(due);
+    run.failed = failed.len();
+    run.left = left.len();
+    if run.left > 0 && run.outcome == Outcome::Done {
+        run.outcome = Outcome::OutOfTime;
+    }
+    let now = service.now();
+    for row in left.iter().chain(&failed) {
+        if let Holds::TokenUntil(ends) = row.record.holds {
+            run.saw(ends.since(now));
+        }
+    }
+    if successes > 0 {
+        put_back(service, now, failed).await;
+    }
+    Ok(())
+}
+
+/// Those that failed while others were written come after the others from now on: nobody waits for them.
+async fn put_back(service: &Service, now: Timestamp, failed: Vec<Row<Mirrored>>) {
+    for row in failed {
+        let record = Mirrored { failures: row.record.failures.saturating_add(1), ..row.record };
+        if let Err(error) = service.commit(now, vec![record.put(When::VersionIs(row.version))]).await {
+            tracing::debug!(cause = %error, "a failure with a mirrored token was not written down");
+        }
+    }
+}
+
+/// Of each namespace the account that owns it now, with the record of its token, if it stands.
+type Owner = Option<(Account, Option<FreshToken>)>;
+
+/// The owners in the order of the rows, in two round trips.
+async fn owners(service: &Service, now: Timestamp, rows: &[Row<Mirrored>]) -> Result<Vec<Owner>, Refusal> {
+    let keys: Vec<_> = rows.iter().map(|row| NamespaceOwner::key_of(row.record.namespace.as_str())).collect();
+    let owners = service.store.get(now, &keys).await?.into_iter();
+    let owners: Vec<Option<Row<NamespaceOwner>>> = owners.map(decode).collect::<Result<_, _>>()?;
+    let key_of = |row: &Row<NamespaceOwner>| AccountKey::of(row.record.owner.as_str());
+    let keys: Vec<_> = owners
+        .iter()
+        .flatten()
+        .flat_map(|row| [Account::key_of(key_of(row)), FreshToken::key_of(key_of(row))])
+        .collect();
+    let mut rows = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? }.into_iter();
+    let mut found = Vec::with_capacity(owners.len());
+    for owner in owners {
+        let Some(owner) = owner else {
+            found.push(None);
+            continue;
+        };
+        let account: Option<Row<Account>> = decode(rows.next().flatten())?;
+        let fresh: Option<Row<FreshToken>> = decode(rows.next().flatten())?;
+        let account = account.map(|row| row.record);
+        let account = account.filter(|account| account.uid == owner.record.uid && account.deleted_at.is_none());
+        found.push(account.map(|account| {
+            let fresh = fresh.map(|row| row.record).filter(|record| record.is_upheld_by(Some(&account)));
+            (account, fresh)
+        }));
+    }
+    Ok(found)
+}
+
+/// Brings the vault in line with one namespace's owner, if there is time.
+async fn mend(service: &Service, row: &Row<Mirrored>, owner: Owner, time: Duration) -> Mended {
+    if time < LEAST_TIME {
+        return Mended::Left;
+    }
+    let time = time.min(LONGEST_CALL);
+    match owner.filter(|(account, _)| account.mirror_token) {
+        Some((account, Some(record))) => write(service, row, &account, &record, time).await,
+        Some((_, None)) => {
+            let nothing = Mirrored { holds: Holds::Nothing, failures: 0, ..row.record.clone() };
+            remove(service, row, nothing.put(When::VersionIs(row.version)), time).await
+        }
+        None => {
+            let gone = Write::Delete { key: row.record.key(), when: When::VersionIs(row.version) };
+            remove(service, row, gone, time).await
+        }
+    }
+}
+
+fn secret_of(namespace: &str) -> String {
+    format!("{PREFIX}{namespace}")
+}
+
+/// What the secret holds, as the cluster's secret of the same token does.
+#[derive(Serialize)]
+struct Value<'a> {
+    #[serde(rename = "AUTH_TOKEN")]
+    auth_token: &'a str,
+}
+
+async fn write(
+    service: &Service,
+    row: &Row<Mirrored>,
+    account: &Account,
+    record: &FreshToken,
+    time: Duration,
+) -> Mended {
+    let now = service.now();
+    let (token, ends) = match sign(service, now, account, record, &Scope::usual()).await {
+        Ok(signed) => signed,
+        Err(refusal) => return Mended::Failed(refusal.cause()),
+    };
+    let value = match serde_json::to_vec(&Value { auth_token: token.expose() }) {
+        Ok(value) => Secret::new(value),
+        Err(error) => return Mended::Failed(error.to_string()),
+    };
+    let name = secret_of(row.record.namespace.as_str());
+    if let Err(cause) = in_time(time, service.vault.put(&name, value)).await {
+        return Mended::Failed(cause);
+    }
+    let written = Mirrored { holds: Holds::TokenUntil(ends), failures: 0, ..row.record.clone() };
+    match service.commit(now, vec![written.put(When::VersionIs(row.version))]).await {
+        Ok(_) => Mended::Written(ends),
+        Err(CommitError::Conflict { .. }) => {
+            // Something changed meanwhile, or this run took longer than it may: what is in the vault now may be of an account
+            // that is to have none, so somebody has to look again.
+            let looked_at = service.commit(now, vec![look_at(&row.record.namespace)]).await;
+            looked_at.map_or_else(|error| Mended::Failed(error.to_string()), |_| Mended::Overtaken)
+        }
+        // It is still due, and the next run writes it again.
+        Err(error) => Mended::Failed(error.to_string()),
+    }
+}
+
+/// Takes the secret away, and then writes down that it is gone.
+async fn remove(service: &Service, row: &Row<Mirrored>, then: Write, time: Duration) -> Mended {
+    let name = secret_of(row.record.namespace.as_str());
+    if let Err(cause) = in_time(time, service.vault.delete(&name)).await {
+        return Mended::Failed(cause);
+    }
+    match service.commit(service.now(), vec![then]).await {
+        Ok(_) => Mended::Removed,
+        Err(CommitError::Conflict { .. }) => Mended::Overtaken,
+        Err(error) => Mended::Failed(error.to_string()),
+    }
+}
+
+async fn in_time<T>(time: Duration, call: impl Future<Output = Result<T, VaultError>>) -> Result<T, String> {
+    match tokio::time::timeout(time, call).await {
+        Ok(answered) => answered.map_err(|error| error.to_string()),
+        Err(_) => Err("the vault did not answer in time".to_owned()),
+    }
+}
+
+/// Takes away what the vault has of namespaces that no row speaks of.
+async fn sweep(service: &Service, begun: Stopwatch, run: &mut Run) -> Result<(), Refusal> {
+    let time = || LONGEST_CALL.min(LONGEST_RUN.saturating_sub(begun.elapsed()));
+    let now = service.now();
+    let names = match in_time(time(), service.vault.list(PREFIX)).await {
+        Ok(names) => names,
+        Err(cause) => {
+            tracing::warn!(cause, "the vault could not be searched for tokens of nobody; tried again in the next run");
+            return Ok(());
+        }
+    };
+    for names in names.chunks(READ_AT_A_TIME) {
+        let of = |name: &str| Key::new(Mirrored::PARTITION, name.strip_prefix(PREFIX).unwrap_or_default());
+        let keys: Vec<_> = names.iter().map(|name| of(name)).collect();
+        let rows = service.store.get(now, &keys).await?;
+        for (name, _) in names.iter().zip(rows).filter(|(_, row)| row.is_none()) {
+            if time().is_zero() {
+                run.outcome = Outcome::OutOfTime;
+                return Ok(());
+            }
+            match in_time(time(), service.vault.delete(name)).await {
+                Ok(()) => run.swept += 1,
+                Err(cause) => tracing::warn!(secret = name, cause, "a token of nobody could not be removed"),
+            }
+        }
+    }
+    service.commit(now, vec![Swept { at: now }.put(When::Always)]).await?;
+    Ok(())
+}
