@@ -12,6 +12,10 @@ mod history;
 mod killed;
 // A vault that is away for minutes, a namespace that nothing helps, a run whose time is up.
 mod outages;
+// The service and its mirror.
+mod place;
+// What may happen.
+mod plan;
 
 use std::{cell::RefCell, time::Duration};
 
@@ -19,7 +23,8 @@ use gatemint::domain::fresh_token::mirror::Timetable;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::store::{Memory, Sqlite, conformance::Backend};
-use history::{LEAST, Rules, Slot, Tally, World, slots};
+use history::{LEAST, Rules, Tally, World};
+use plan::{Slot, slots};
 
 /// Lives through a history on an empty store: what it came to, or what was promised and not kept.
 async fn live_through<B: Backend>(slots: &[Slot], rules: Rules) -> Result<Tally, String> {

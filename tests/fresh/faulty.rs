@@ -108,6 +108,8 @@ pub(super) struct Trouble {
     /// Whoever writes waits so long, as long as there is patience left for it.
     pub(super) slow: Duration,
     pub(super) patience: Duration,
+    /// Whoever writes waits so long in truth.
+    pub(super) lingers: Duration,
     /// Of so many writes one is acknowledged and not done; 0: none. No vault does this: it is a fault to be found.
     pub(super) lies: u64,
 }
@@ -215,6 +217,9 @@ impl FaultyVault {
             return if make { self.inner.create(name, value).await } else { self.inner.put(name, value).await };
         };
         self.wait(&trouble);
+        if !trouble.lingers.is_zero() {
+            tokio::time::sleep(trouble.lingers).await;
+        }
         if trouble.broken.contains(namespace) {
             self.note(name, false);
             return Err(VaultError::unavailable("ThrottlingException: Rate exceeded"));

@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use gatemint::{
     clock::Timestamp,
     domain::{
-        Policy, Secret, Service,
+        Policy, Secret,
         access::{Action, Subject},
         account::manage::{self as accounts, AccountPatch, NewAccount},
         fresh_token::{
@@ -22,146 +22,21 @@ use gatemint::{
         key::rotate::{self, Pace},
         service_account::{self, NewServiceAccount},
     },
-    http::Options,
     store::Store,
-    vault::MemoryVault,
 };
-use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
-use super::faulty::{FaultyVault, Put, StoppedStore, Stops, Trouble};
-use crate::support::{
-    ISSUER, PASSWORD, TestService,
-    asking::claims,
-    watched::{Fault, WatchedStore},
+use super::{
+    faulty::{Put, Trouble},
+    place::Place,
+    plan::{Deed, Goes, PEOPLE, Reader, Slot},
 };
+use crate::support::{ISSUER, PASSWORD, asking::claims, watched::Fault};
 
-/// How many people there are.
-pub(super) const PEOPLE: usize = 6;
 /// Nobody reads a token with less life left, in seconds.
 pub(super) const LEAST: u64 = 600;
-/// A run may come so much later than it should, in seconds.
-const LATEST: u64 = 60;
 /// All its waiting for the vault takes at most so long.
 const PATIENCE: Duration = Duration::from_secs(100);
-
-/// How a run goes.
-#[derive(Clone, Debug)]
-pub(super) enum Goes {
-    Well,
-    /// In a process that has just started.
-    Elsewhere,
-    Missed,
-    /// At this door of vault or store.
-    Killed(usize),
-    /// Two processes begin one at the same moment.
-    Twice,
-    /// The vault takes so many seconds for a write.
-    Slowly(u8),
-    /// The vault refuses to write for some: one bit each.
-    Refused(u8),
-    /// It writes, and some replies are lost.
-    Unheard(u8),
-    /// The vault is away for so many runs.
-    VaultAway(u8),
-    /// One of the first commits fails, or its reply is lost.
-    Commit(u8, bool),
-    StoreAway,
-    /// Somebody does something while it stands at this door.
-    Meanwhile(usize, Deed),
-}
-
-/// What somebody does.
-#[derive(Clone, Debug)]
-pub(super) enum Deed {
-    Read(usize, Reader),
-    SignIn(usize),
-    /// Sees to it that somebody is there, enabled, mirrored and signed in.
-    Settle(usize),
-    Disable(usize),
-    NewPassword(usize),
-    OwnPassword(usize),
-    EndByHand(usize),
-    Unmirror(usize),
-    Delete(usize),
-    /// The clock is set so many seconds forward or back.
-    Jump(i16),
-    RotateKeys,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Reader {
-    Mirror,
-    Owner,
-    Admin,
-    Granted,
-}
-
-/// What happens from one run's time to the next one's.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    late: u64,
-    goes: Goes,
-    deeds: Vec<(u64, Deed)>,
-}
-
-fn reader() -> impl Strategy<Value = Reader> {
-    prop_oneof![4 => Just(Reader::Mirror), 1 => Just(Reader::Owner), 1 => Just(Reader::Admin), 2 => Just(Reader::Granted)]
-}
-
-fn change() -> impl Strategy<Value = Deed> {
-    let who = 0..PEOPLE;
-    prop_oneof![
-        8 => who.clone().prop_map(Deed::Settle),
-        3 => who.clone().prop_map(Deed::SignIn),
-        1 => who.clone().prop_map(Deed::Disable),
-        1 => who.clone().prop_map(Deed::NewPassword),
-        1 => who.clone().prop_map(Deed::OwnPassword),
-        1 => who.clone().prop_map(Deed::EndByHand),
-        1 => who.clone().prop_map(Deed::Unmirror),
-        1 => who.prop_map(Deed::Delete),
-        1 => (-600_i16..=600).prop_map(Deed::Jump),
-        1 => Just(Deed::RotateKeys),
-    ]
-}
-
-fn goes(calm: bool) -> BoxedStrategy<Goes> {
-    let some = 1_u8..(1 << PEOPLE);
-    if calm {
-        return prop_oneof![5 => Just(Goes::Well), 2 => Just(Goes::Missed), 2 => (1_u8..=30).prop_map(Goes::Slowly)].boxed();
-    }
-    prop_oneof![
-        60 => Just(Goes::Well),
-        25 => Just(Goes::Missed),
-        20 => (1_u8..=30).prop_map(Goes::Slowly),
-        5 => Just(Goes::Elsewhere),
-        8 => (0_usize..40).prop_map(Goes::Killed),
-        8 => Just(Goes::Twice),
-        12 => some.clone().prop_map(Goes::Refused),
-        5 => some.prop_map(Goes::Unheard),
-        2 => (1_u8..=5).prop_map(Goes::VaultAway),
-        6 => (0_u8..6, any::<bool>()).prop_map(|(at, lost)| Goes::Commit(at, lost)),
-        2 => Just(Goes::StoreAway),
-        8 => (0_usize..40, change()).prop_map(|(door, deed)| Goes::Meanwhile(door, deed)),
-    ]
-    .boxed()
-}
-
-/// A history of so many runs. A calm one has only runs that are late, slow or missed, and nobody who changes anything.
-pub(super) fn slots(count: usize, calm: bool) -> impl Strategy<Value = Vec<Slot>> {
-    let changes = if calm { 0 } else { 1 };
-    let deed = prop_oneof![
-        6 => (0..PEOPLE, reader()).prop_map(|(who, reader)| Deed::Read(who, reader)),
-        changes => change(),
-    ];
-    let late = prop_oneof![1 => Just(0), 1 => Just(LATEST), 2 => 0..=LATEST];
-    let slot = (late, goes(calm), vec((0_u64..120, deed), 0..3));
-    let slot = slot.prop_map(|(late, goes, mut deeds)| {
-        deeds.sort_by_key(|(at, _)| *at);
-        Slot { late, goes, deeds }
-    });
-    vec(slot, count..=count)
-}
 
 /// How the mirror is run; a fault to be found is another rule.
 #[derive(Clone, Copy, Debug)]
@@ -274,17 +149,13 @@ impl Person {
 
 /// The service, the mirror and everybody.
 pub(super) struct World {
-    test: TestService,
-    vault: Arc<FaultyVault>,
-    stops: Arc<Stops>,
-    runner: Arc<Service>,
+    place: Place,
     reader: String,
     admin: String,
     people: Vec<Person>,
     rules: Rules,
     /// The time by no clock that jumps, in seconds from the beginning.
     time: u64,
-    begun: u64,
     away: u8,
     last_killed_at: Option<u64>,
     pub(super) tally: Tally,
@@ -308,13 +179,8 @@ fn ns(person: &Person) -> &str {
 impl World {
     /// Everybody is there, signed in and mirrored, each since another minute.
     pub(super) async fn begin(store: Arc<dyn Store>, rules: Rules) -> Self {
-        let vault = Arc::new(FaultyVault::around(Arc::new(MemoryVault::new())));
-        let stops = vault.stops.clone();
-        let store = WatchedStore::around(Arc::new(StoppedStore { inner: store, stops: stops.clone() }));
-        let test = TestService::unfilled(store, vault.clone(), Policy::new(ISSUER), &Options::default());
-        vault.keeps_time_by(&test.clock);
-        gatemint::domain::birth::make_keys(&test.service).await.unwrap();
-        let test = test.user("operations", &["admin"]).await;
+        let place = Place::at(store).await.user("operations", &["admin"]).await;
+        let test = &place.test;
         let admin = test.sign_in("operations").await.refresh;
         let new = NewServiceAccount {
             namespace: "operations".into(),
@@ -325,7 +191,6 @@ impl World {
         let made = service_account::create(&test.service, test.service.now(), &Subject::operator(), new).await.unwrap();
         let reader = made.token.unwrap().expose().clone();
         test.keep(&reader);
-        let runner = test.beside(Policy::new(ISSUER));
         let people = (0..PEOPLE)
             .map(|n| Person {
                 name: format!("p{n}"),
@@ -346,36 +211,31 @@ impl World {
         let tally = Tally::default();
         let begun = test.service.now().0;
         let mut world = Self {
-            test,
-            vault,
-            stops,
-            runner,
+            place,
             reader,
             admin,
             people,
             rules,
             time: 0,
-            begun: 0,
             away: 0,
             last_killed_at: None,
             tally,
         };
         for who in 0..PEOPLE {
             world.settle(who).await;
-            world.test.clock.advance(Duration::from_mins(1));
+            world.place.test.clock.advance(Duration::from_mins(1));
         }
-        world.begun = begun;
-        world.time = world.test.service.now().0 - begun;
+        world.time = world.place.test.service.now().0 - begun;
         world
     }
 
     fn now(&self) -> Timestamp {
-        self.test.service.now()
+        self.place.test.service.now()
     }
 
     fn goes_on_to(&mut self, time: u64) {
         if time > self.time {
-            self.test.clock.advance(Duration::from_secs(time - self.time));
+            self.place.test.clock.advance(Duration::from_secs(time - self.time));
             self.time = time;
         }
     }
@@ -420,24 +280,24 @@ impl World {
             Goes::Slowly(seconds) => trouble.slow = Duration::from_secs(u64::from(*seconds)),
             Goes::Refused(bits) => trouble.broken = of(*bits),
             Goes::Unheard(bits) => trouble.unheard = of(*bits),
-            Goes::Elsewhere => self.runner = self.test.beside(Policy::new(ISSUER)),
+            Goes::Elsewhere => self.place.runner = self.place.test.beside(Policy::new(ISSUER)),
             Goes::Commit(at, lost) => {
                 let fault = if *lost { Fault::LostReply } else { Fault::Refused };
-                self.test.store.fail((0..*at).map(|_| None).chain([Some(fault)]));
+                self.place.test.store.fail((0..*at).map(|_| None).chain([Some(fault)]));
             }
-            Goes::StoreAway => self.test.store.set_away(true),
+            Goes::StoreAway => self.place.test.store.set_away(true),
             Goes::Well | Goes::VaultAway(_) | Goes::Killed(_) | Goes::Twice | Goes::Meanwhile(..) => {}
         }
-        self.vault.set(trouble);
+        self.place.vault.set(trouble);
         self.tally.runs += 1;
         let number = self.tally.runs;
         let began_at = self.time;
         let clock_before = self.now().0;
         let mut jumped = 0;
-        let (runner, timetable) = (self.runner.clone(), self.rules.timetable);
+        let (runner, timetable) = (self.place.runner.clone(), self.rules.timetable);
         let ended = match goes {
             Goes::Killed(door) => {
-                let (reached, lets) = self.stops.at(*door);
+                let (reached, lets) = self.place.stops.at(*door);
                 let run = mirror::refresh_secrets_by(&runner, &timetable);
                 let ended = tokio::select! {
                     biased;
@@ -448,7 +308,7 @@ impl World {
                 ended
             }
             Goes::Meanwhile(door, deed) => {
-                let (reached, lets) = self.stops.at(*door);
+                let (reached, lets) = self.place.stops.at(*door);
                 let run = mirror::refresh_secrets_by(&runner, &timetable);
                 tokio::pin!(run);
                 let early = tokio::select! {
@@ -468,7 +328,7 @@ impl World {
                 }
             }
             Goes::Twice => {
-                let other = self.test.beside(Policy::new(ISSUER));
+                let other = self.place.test.beside(Policy::new(ISSUER));
                 let (one, two) = tokio::join!(
                     mirror::refresh_secrets_by(&runner, &timetable),
                     mirror::refresh_secrets_by(&other, &timetable)
@@ -482,16 +342,16 @@ impl World {
             }
             _ => Some(mirror::refresh_secrets_by(&runner, &timetable).await),
         };
-        self.stops.lift();
-        self.vault.set(Trouble::default());
-        self.test.store.set_away(false);
-        self.test.store.forget_faults();
+        self.place.stops.lift();
+        self.place.vault.set(Trouble::default());
+        self.place.test.store.set_away(false);
+        self.place.test.store.forget_faults();
         // What the vault took of the time.
         let took = (self.now().0.cast_signed() - clock_before.cast_signed() - jumped).cast_unsigned();
         self.time += took;
 
-        let failed = self.vault.take_failed();
-        let puts = self.vault.take_puts();
+        let failed = self.place.vault.take_failed();
+        let puts = self.place.vault.take_puts();
         self.judge_puts(&puts)?;
         let everybody_else = everybody.difference(&failed).cloned().collect();
         match ended {
@@ -627,7 +487,7 @@ impl World {
     }
 
     async fn patch(&mut self, who: usize, patch: AccountPatch) {
-        accounts::update(&self.test.service, self.now(), &self.people[who].name, patch, "test").await.unwrap();
+        accounts::update(&self.place.test.service, self.now(), &self.people[who].name, patch, "test").await.unwrap();
     }
 
     /// Does it, if it can be done.
@@ -653,14 +513,14 @@ impl World {
                 self.change(*who, |person| person.mirrored = false);
             }
             Deed::Delete(who) if self.people[*who].there => {
-                accounts::delete(&self.test.service, self.now(), &self.people[*who].name, "test").await.unwrap();
+                accounts::delete(&self.place.test.service, self.now(), &self.people[*who].name, "test").await.unwrap();
                 self.change(*who, |person| {
                     (person.there, person.enabled, person.begun) = (false, false, false);
                     (person.mirrored, person.granted, person.refresh) = (false, false, None);
                 });
             }
             Deed::Jump(seconds) => {
-                self.test.clock.jump(i64::from(*seconds));
+                self.place.test.clock.jump(i64::from(*seconds));
                 self.tally.jumps += 1;
                 // A lease that was left behind ends by the clock.
                 self.last_killed_at = self.last_killed_at.map(|_| self.time + 600);
@@ -670,7 +530,7 @@ impl World {
             }
             Deed::RotateKeys => {
                 // Refused while a key is on its way.
-                let _ = rotate::rotate(&self.test.service, Pace::Announced, "test").await;
+                let _ = rotate::rotate(&self.place.test.service, Pace::Announced, "test").await;
             }
             _ => return Ok(()),
         }
@@ -690,9 +550,9 @@ impl World {
                 enabled: true,
                 password: Secret::new(person.password.clone().into_bytes()),
             };
-            accounts::create(&self.test.service, self.now(), new, "test").await.unwrap();
+            accounts::create(&self.place.test.service, self.now(), new, "test").await.unwrap();
             let secret = format!("secret://default/{}/access-token", person.name);
-            self.test.grant("operations/service-accounts/reader", &secret, Action::Read).await;
+            self.place.test.grant("operations/service-accounts/reader", &secret, Action::Read).await;
             self.change(who, |person| (person.there, person.enabled, person.granted) = (true, true, true));
         } else if !person.enabled {
             self.patch(who, AccountPatch { enabled: Some(true), ..AccountPatch::default() }).await;
@@ -710,7 +570,7 @@ impl World {
     async fn sign_in(&mut self, who: usize) {
         let person = &self.people[who];
         let form = [("grant_type", "password"), ("username", &person.name), ("password", &person.password)];
-        let answer = self.test.form("/oauth2/token", &form).await;
+        let answer = self.place.test.form("/oauth2/token", &form).await;
         if !person.enabled {
             assert_eq!(answer.refusal(), (400, "invalid_grant", "Account disabled"));
             return;
@@ -725,7 +585,7 @@ impl World {
     /// Her own access token.
     async fn access(&mut self, who: usize) -> Result<String, String> {
         let refresh = self.people[who].refresh.clone().ok_or("nobody is signed in")?;
-        let answer = self.test.refresh(&refresh).await;
+        let answer = self.place.test.refresh(&refresh).await;
         promised!(answer.status == StatusCode::OK, "{}: {}", self.people[who].name, answer.text);
         let tokens = answer.tokens();
         self.people[who].refresh = Some(tokens.refresh);
@@ -733,7 +593,7 @@ impl World {
     }
 
     async fn admin_access(&mut self) -> String {
-        let tokens = self.test.refresh(&self.admin).await.tokens();
+        let tokens = self.place.test.refresh(&self.admin).await.tokens();
         self.admin = tokens.refresh;
         tokens.access
     }
@@ -742,7 +602,7 @@ impl World {
         let access = self.access(who).await?;
         let password = format!("{PASSWORD} of mine {}", self.tally.deeds);
         let body = json!({ "old": self.people[who].password, "new": password });
-        let answer = self.test.v1(Method::POST, "/v1/me/password", &access, Some(body)).await;
+        let answer = self.place.test.v1(Method::POST, "/v1/me/password", &access, Some(body)).await;
         promised!(answer.status.is_success(), "{}", answer.text);
         self.change(who, |person| (person.password, person.begun) = (password, false));
         Ok(())
@@ -752,22 +612,11 @@ impl World {
     async fn end_by_hand(&mut self, who: usize) -> Kept {
         let admin = self.admin_access().await;
         let name = self.people[who].name.clone();
-        let listed = self.test.v1(Method::GET, &format!("/v1/tokens?account={name}&limit=99"), &admin, None).await;
-        promised!(listed.status == StatusCode::OK, "{}", listed.text);
-        let mut next = listed.json["next_cursor"].as_str().map(ToOwned::to_owned);
-        let mut items = listed.json["items"].as_array().cloned().unwrap_or_default();
-        while let Some(cursor) = next {
-            let path = format!("/v1/tokens?account={name}&limit=99&cursor={cursor}");
-            let more = self.test.v1(Method::GET, &path, &admin, None).await;
-            items.extend(more.json["items"].as_array().cloned().unwrap_or_default());
-            next = more.json["next_cursor"].as_str().map(ToOwned::to_owned);
-        }
-        let fresh: Vec<_> = items.iter().filter(|item| item["kind"] == "fresh").collect();
+        let fresh = self.place.listed(&admin, &name).await;
         let stands = self.people[who].begun && self.people[who].enabled;
         promised!(fresh.len() == usize::from(stands), "{name}'s list has {fresh:?}, and one stands: {stands}");
-        if let Some(item) = fresh.first() {
-            let id = item["id"].as_str().unwrap();
-            let ended = self.test.v1(Method::DELETE, &format!("/v1/tokens/{id}"), &admin, None).await;
+        if let Some(id) = fresh.first() {
+            let ended = self.place.test.v1(Method::DELETE, &format!("/v1/tokens/{id}"), &admin, None).await;
             promised!(ended.status.is_success(), "{}", ended.text);
             self.change(who, |person| person.begun = false);
         }
@@ -794,25 +643,18 @@ impl World {
         }
     }
 
-    /// Whether the service takes a token.
-    async fn is_good(&self, token: &str) -> bool {
-        let me = self.test.v1(Method::GET, "/v1/me", token, None).await;
-        assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&me.status), "{}", me.text);
-        me.status == StatusCode::OK
-    }
-
     /// Reads the vault, as whoever cannot ask us does.
     async fn reads_mirror(&mut self, who: usize) -> Kept {
         self.tally.reads += 1;
         let person = self.people[who].clone();
         let now = self.now().0;
-        let token = self.vault.reads(ns(&person)).await;
+        let token = self.place.vault.reads(ns(&person)).await;
         let name = &person.name;
         if !person.settled() {
             // It may be an old one, or none; one of somebody who has no more is good for nothing.
             let stands = person.there && person.enabled && person.begun;
             if let Some(token) = token.filter(|_| !stands) {
-                promised!(!self.is_good(&token).await, "{name}'s token outlived its record");
+                promised!(!self.place.is_good(&token).await, "{name}'s token outlived its record");
                 self.tally.refused += 1;
             }
             return Ok(());
@@ -828,7 +670,7 @@ impl World {
         promised!(left >= LEAST || person.missed > 1, "{name} read {left} s, {} runs in a row missed", person.missed);
         promised!(said["preferred_username"] == person.name.as_str(), "{name} read {said}");
         promised!(said["namespace"] == ns(&person), "{name} read {said}");
-        promised!(left == 0 || self.is_good(&token).await, "{name}'s token is not good: {said}");
+        promised!(left == 0 || self.place.is_good(&token).await, "{name}'s token is not good: {said}");
         Ok(())
     }
 
@@ -838,7 +680,7 @@ impl World {
         let person = self.people[who].clone();
         let name = &person.name;
         let path = format!("/api/v1/namespaces/{name}/secrets/access-token");
-        let answer = self.test.v1(Method::GET, &path, bearer, None).await;
+        let answer = self.place.test.v1(Method::GET, &path, bearer, None).await;
         let stands = person.there && person.enabled && person.begun;
         if !stands {
             promised!(answer.status == StatusCode::NOT_FOUND, "{name} has none: {} {}", answer.status, answer.text);
@@ -854,7 +696,7 @@ impl World {
         promised!(left >= LEAST, "{name} got {left} s");
         promised!(left == LIFE.as_secs(), "{name} got {left} s, which is not half an hour");
         promised!(said["namespace"] == ns(&person), "{name} got {said}");
-        promised!(self.is_good(&token).await, "{name} got a token that is not good: {said}");
+        promised!(self.place.is_good(&token).await, "{name} got a token that is not good: {said}");
         Ok(())
     }
 
@@ -870,7 +712,7 @@ impl World {
         }
         let wanted: BTreeSet<String> =
             self.people.iter().filter(|person| person.wanted()).map(|person| person.name.clone()).collect();
-        let left = self.vault.mirrored().await;
+        let left = self.place.vault.mirrored().await;
         promised!(left == wanted, "in the vault are {left:?}, not {wanted:?}");
         Ok(())
     }

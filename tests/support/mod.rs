@@ -5,6 +5,7 @@ pub(crate) mod asking;
 pub(crate) mod emulator;
 #[cfg(feature = "aws")]
 pub(crate) mod fault_proxy;
+pub(crate) mod many;
 pub(crate) mod process;
 pub(crate) mod runtime_api;
 pub(crate) mod watched;
