@@ -91,7 +91,7 @@ async fn beside_disable<B: Backend>(name: &str, rounds: usize) {
         let access = signing_in.await.unwrap();
         *(if access.is_some() { &mut before } else { &mut after }) += 1;
         let by = place.identity(&eve).await;
-        let mut nothing = async |when: &str| {
+        let nothing = async |when: &str| {
             let refused = place.read(&by, "ada").await.unwrap_err();
             assert_eq!(refused.kind, RefusalKind::Absent, "{when}: {refused:?}");
             assert_eq!(place.listed(&eve, "ada").await, [""; 0], "{when}");
@@ -234,6 +234,8 @@ async fn settle(place: &Place) {
             accounts::create(&test.service, now, new, "test").await.unwrap();
         }
     }
+    // Off and on, so that the next run has something to do.
+    place.mirror("ada", false).await;
     place.mirror("ada", true).await;
     sign_in(test, "ada").await.unwrap();
 }
@@ -258,7 +260,14 @@ async fn comes_right(place: &Place, eve: &str, has_one: bool, what: &str) {
 
 /// A run that stands still at a door while something changes; `overtaken`: so long that another run comes and goes; `dies`: it
 /// goes on through so many doors more and is killed there.
-async fn at_a_door(place: &Place, eve: &str, door: usize, change: Change, overtaken: bool, dies: Option<usize>) -> bool {
+async fn at_a_door(
+    place: &Place,
+    eve: &str,
+    door: usize,
+    change: Change,
+    overtaken: bool,
+    dies: Option<usize>,
+) -> bool {
     settle(place).await;
     let (reached, lets) = place.stops.at(door);
     let run = refresh_secrets(&place.runner);
@@ -298,18 +307,19 @@ async fn at_a_door(place: &Place, eve: &str, door: usize, change: Change, overta
 #[tokio::test]
 async fn whatever_changes_at_any_place_of_a_run_the_next_ones_leave_no_secret_of_anybody_and_lose_none() {
     let place = Place::on::<Memory>().await.user("ada", &[]).await.user("eve", &["admin"]).await;
-    // Half an hour later she signs in again: her token is good for 15 minutes.
+    let mut eves = place.test.sign_in("eve").await;
     let (mut stood, mut overtaken, mut doors) = (0, 0, 0);
     for change in CHANGES {
         for late in [false, true] {
             for door in 0.. {
-                let eve = place.test.sign_in("eve").await.access;
-                if !at_a_door(&place, &eve, door, change, late, None).await {
+                eves = place.test.refresh(&eves.refresh).await.tokens();
+                let eve = &eves.access;
+                if !at_a_door(&place, eve, door, change, late, None).await {
                     doors = doors.max(door);
                     break;
                 }
                 let what = format!("{change:?} at door {door}, overtaken: {late}");
-                comes_right(&place, &eve, change.leaves_one(), &what).await;
+                comes_right(&place, eve, change.leaves_one(), &what).await;
                 *(if late { &mut overtaken } else { &mut stood }) += 1;
             }
         }
@@ -324,11 +334,12 @@ async fn whatever_changes_at_any_place_of_a_run_the_next_ones_leave_no_secret_of
 #[tokio::test]
 async fn what_an_overtaken_run_that_is_killed_leaves_behind_is_swept_within_the_hour() {
     let place = Place::on::<Memory>().await.user("ada", &[]).await.user("eve", &["admin"]).await;
+    let mut eves = place.test.sign_in("eve").await;
     let (mut killed, mut left_behind) = (0, 0);
     for change in [Change::Disable, Change::Delete, Change::Unmirror] {
         for door in 0.. {
-            let eve = place.test.sign_in("eve").await.access;
-            if !at_a_door(&place, &eve, door, change, true, Some(1)).await {
+            eves = place.test.refresh(&eves.refresh).await.tokens();
+            if !at_a_door(&place, &eves.access, door, change, true, Some(1)).await {
                 break;
             }
             killed += 1;
@@ -341,5 +352,7 @@ async fn what_an_overtaken_run_that_is_killed_leaves_behind_is_swept_within_the_
             assert!(place.vault.mirrored().await.is_empty(), "{change:?} at door {door}");
         }
     }
-    println!("counted: {killed} runs overtaken, then killed; {left_behind} left a secret behind, 0 of them an hour later");
+    println!(
+        "counted: {killed} runs overtaken, then killed; {left_behind} left a secret behind, 0 of them an hour later"
+    );
 }

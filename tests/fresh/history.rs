@@ -210,17 +210,7 @@ impl World {
             .collect();
         let tally = Tally::default();
         let begun = test.service.now().0;
-        let mut world = Self {
-            place,
-            reader,
-            admin,
-            people,
-            rules,
-            time: 0,
-            away: 0,
-            last_killed_at: None,
-            tally,
-        };
+        let mut world = Self { place, reader, admin, people, rules, time: 0, away: 0, last_killed_at: None, tally };
         for who in 0..PEOPLE {
             world.settle(who).await;
             world.place.test.clock.advance(Duration::from_mins(1));
@@ -363,7 +353,7 @@ impl World {
             }
             Some(Err(why)) => {
                 let expected = away || matches!(goes, Goes::Commit(..) | Goes::StoreAway);
-                promised!(expected, "run {number} failed for no reason: {why}");
+                promised!(expected, "run {number} failed for no reason: {why:?}");
                 // It may have left its lease behind.
                 self.last_killed_at = Some(began_at);
                 self.people.iter_mut().for_each(|person| person.disturbed = true);
@@ -424,7 +414,8 @@ impl World {
                 self.last_killed_at = store_fault.then_some(began_at);
                 // A commit that failed may have been anybody's.
                 let whole = !store_fault || run.failed == 0;
-                self.serves(if whole { served } else { &BTreeSet::new() }, number);
+                let nobody = BTreeSet::new();
+                self.serves(if whole { served } else { &nobody }, number);
                 promised!(
                     store_fault || run.failed == failed.len(),
                     "run {number} says {run:?}; failed with {failed:?}"

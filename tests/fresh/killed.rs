@@ -55,13 +55,13 @@ fn service(data: &Path, off: i64) -> Service {
 }
 
 /// `serve`, so many seconds from now by its clock, which is what the library that `faketime` preloads is for.
-fn serve_later(data: &Path, seconds: u64) -> Serve {
+fn serve_later(data: &Path, seconds: i64) -> Serve {
     let printed = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output().unwrap();
     let library = String::from_utf8(printed.stdout).unwrap();
     let mut command = without_settings(Command::new(PROGRAM));
     command.env("HOME", "/nobody-is-at-home").env_remove("XDG_CONFIG_HOME");
-    if seconds > 0 {
-        command.env("LD_PRELOAD", library.trim()).env("FAKETIME", format!("+{seconds}"));
+    if seconds != 0 {
+        command.env("LD_PRELOAD", library.trim()).env("FAKETIME", format!("{seconds:+}"));
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     Serve::launch(command, data, &[("GATEMINT_ISSUER", ISSUER)])
@@ -95,7 +95,8 @@ async fn serve_killed_while_it_mirrors_200_namespaces_and_again_leaves_whole_tok
     // With nothing in the vault, and with tokens there that have five minutes left.
     for old in [false, true] {
         let data = home.path().join(if old { "old" } else { "new" });
-        Serve::start_with(&data, &[("GATEMINT_ISSUER", ISSUER)]).terminate();
+        // An hour ago, so that its keys are good for what was signed since.
+        serve_later(&data, -3600).terminate();
         many::mirrored(&service(&data, 0), "admin", 0..NAMESPACES).await;
         if old {
             let run = refresh_secrets(&service(&data, -25 * 60)).await.unwrap();
@@ -138,7 +139,8 @@ async fn serve_killed_while_it_mirrors_200_namespaces_and_again_leaves_whole_tok
         assert_eq!(left.len(), NAMESPACES);
         assert!(left.iter().all(|left| *left >= 19 * 60 + 30), "{left:?}");
         let token = vault.current(&format!("{MIRRORED}n00007")).await.unwrap().unwrap();
-        let me = Asking::at(&serve.url).v1(axum::http::Method::GET, "/v1/me", &token_in(token.value.expose()), None).await;
+        let me =
+            Asking::at(&serve.url).v1(axum::http::Method::GET, "/v1/me", &token_in(token.value.expose()), None).await;
         assert_eq!(me.json["name"], "n00007", "{}", me.text);
         over.store(true, Ordering::SeqCst);
         reader.await.unwrap();

@@ -56,7 +56,8 @@ async fn a_vault_that_is_away_for_nine_minutes_leaves_every_token_good_and_is_ca
             place.later(EVERY);
         }
         place.run().await;
-        let (first, last) = (begins * 17 % 120, begins * 17 % 120 + 9 * 60);
+        let first = 1 + begins * 17 % 119;
+        let last = first + 9 * 60;
         for second in 1..=12 * 60 {
             place.later(Duration::from_secs(1));
             if second == first {
@@ -136,8 +137,8 @@ async fn a_run_whose_time_is_up_is_gone_on_with_by_the_next_the_oldest_first_and
     let (place, names) = in_groups(6, 50).await;
     place.later(20 * MINUTE);
     // The vault takes real time here, since a run's own is real.
-    place.vault.set(Trouble { lingers: Duration::from_millis(40), ..Trouble::default() });
-    let cut = Timetable { longest_run: Duration::from_millis(1300), ..Timetable::default() };
+    place.vault.set(Trouble { lingers: Duration::from_millis(100), ..Trouble::default() });
+    let cut = Timetable { longest_run: Duration::from_secs(2), ..Timetable::default() };
     let (mut runs, mut written, mut left) = (0, Vec::new(), names.len());
     while left > 0 {
         let run = place.run_by(cut).await;

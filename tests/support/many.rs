@@ -43,7 +43,8 @@ pub(crate) async fn mirrored(service: &Service, model: &str, numbers: std::ops::
             begun_at: now,
         };
         let listed = AccountName { name: name.clone() };
-        let rows = [account.put(When::Absent), owner.put(When::Absent), listed.put(When::Always), fresh.put(When::Absent)];
+        let rows =
+            [account.put(When::Absent), owner.put(When::Absent), listed.put(When::Always), fresh.put(When::Absent)];
         service.commit(now, rows.into()).await.unwrap();
         let mirrored = AccountPatch { mirror_token: Some(true), ..AccountPatch::default() };
         manage::update(service, now, name.as_str(), mirrored, "test").await.unwrap();
