@@ -78,63 +78,87 @@ async fn sixty_four_sign_ins_at_once_begin_one_record() {
     sixty_four_sign_ins::<crate::dynamodb::Ministack>("DynamoDB", 1).await;
 }
 
-async fn beside_disable<B: Backend>(name: &str, rounds: usize) {
-    let place = Arc::new(Place::on::<B>().await.user("ada", &[]).await.user("eve", &["admin"]).await);
+/// Signs ada in; she stands still at a door of the store while something else happens. What she is told, whether there was
+/// such a door, and what came of the other.
+async fn at_a_door_of_hers<T>(place: &Place, door: usize, meanwhile: impl Future<Output = T>) -> Option<(Option<String>, T)> {
+    let (reached, lets) = place.stops.at(door);
+    let signing_in = sign_in(&place.test, "ada");
+    tokio::pin!(signing_in);
+    let stands = tokio::select! {
+        biased;
+        Ok(()) = reached => true,
+        _ = &mut signing_in => false,
+    };
+    if !stands {
+        place.stops.lift();
+        return None;
+    }
+    let done = meanwhile.await;
+    let _ = lets.send(());
+    Some((signing_in.await, done))
+}
+
+async fn beside_disable<B: Backend>(name: &str) {
+    let place = Place::on::<B>().await.user("ada", &[]).await.user("eve", &["admin"]).await;
     let eve = place.test.sign_in("eve").await.access;
     let (mut before, mut after) = (0, 0);
-    for _ in 0..rounds {
-        let other = place.clone();
-        let signing_in = tokio::spawn(async move { sign_in(&other.test, "ada").await });
-        // Sooner or later, since hashing takes its time.
-        tokio::time::sleep(Duration::from_millis(crate::support::asking::random(60))).await;
-        place.enable("ada", false).await;
-        let access = signing_in.await.unwrap();
-        *(if access.is_some() { &mut before } else { &mut after }) += 1;
-        let by = place.identity(&eve).await;
-        let nothing = async |when: &str| {
-            let refused = place.read(&by, "ada").await.unwrap_err();
-            assert_eq!(refused.kind, RefusalKind::Absent, "{when}: {refused:?}");
-            assert_eq!(place.listed(&eve, "ada").await, [""; 0], "{when}");
-        };
-        nothing("disabled").await;
-        place.enable("ada", true).await;
-        nothing("enabled again: what had begun before does not go on").await;
-        if let Some(access) = access {
-            assert!(!place.is_good(&access).await);
+    // With a record that stands already, and without.
+    for begun in [false, true] {
+        for door in 0.. {
+            if begun {
+                sign_in(&place.test, "ada").await.unwrap();
+            }
+            let Some((access, ())) = at_a_door_of_hers(&place, door, place.enable("ada", false)).await else { break };
+            *(if access.is_some() { &mut before } else { &mut after }) += 1;
+            let by = place.identity(&eve).await;
+            let nothing = async |when: &str| {
+                let refused = place.read(&by, "ada").await.unwrap_err();
+                assert_eq!(refused.kind, RefusalKind::Absent, "{when}, door {door}: {refused:?}");
+                assert_eq!(place.listed(&eve, "ada").await, [""; 0], "{when}, door {door}");
+            };
+            nothing("disabled").await;
+            place.enable("ada", true).await;
+            nothing("enabled again: what had begun before does not go on").await;
+            if let Some(access) = access {
+                assert!(!place.is_good(&access).await);
+            }
+            let access = sign_in(&place.test, "ada").await.unwrap();
+            assert!(place.is_good(&place.read(&place.identity(&access).await, "ada").await.unwrap()).await);
+            assert_eq!(place.listed(&eve, "ada").await.len(), 1);
+            // For the next one nothing has begun.
+            place.enable("ada", false).await;
+            place.enable("ada", true).await;
         }
-        let access = sign_in(&place.test, "ada").await.unwrap();
-        assert!(place.is_good(&place.read(&place.identity(&access).await, "ada").await.unwrap()).await);
-        assert_eq!(place.listed(&eve, "ada").await.len(), 1);
     }
+    assert!(before > 0 && after > 0, "{before} let in, {after} refused");
     println!(
-        "counted: {name}: {rounds} sign-ins beside a disabling, {before} let in first and {after} refused; no token of {rounds} \
-         outlived it, or came back with the account"
+        "counted: {name}: disabled at {} places of a sign-in, {before} let in first and {after} refused; no token outlived it, \
+         or came back with the account",
+        before + after
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn a_sign_in_beside_a_disabling_leaves_no_token() {
-    beside_disable::<Memory>("memory", 20).await;
-    beside_disable::<Sqlite>("SQLite", 10).await;
+    beside_disable::<Memory>("memory").await;
+    beside_disable::<Sqlite>("SQLite").await;
     #[cfg(feature = "aws")]
-    beside_disable::<crate::dynamodb::Ministack>("DynamoDB", 4).await;
+    beside_disable::<crate::dynamodb::Ministack>("DynamoDB").await;
 }
 
-async fn beside_an_end<B: Backend>(name: &str, rounds: usize) {
-    let place = Arc::new(Place::on::<B>().await.user("ada", &[]).await.user("eve", &["admin"]).await);
+async fn beside_an_end<B: Backend>(name: &str) {
+    let place = Place::on::<B>().await.user("ada", &[]).await.user("eve", &["admin"]).await;
     let eve = place.test.sign_in("eve").await.access;
-    sign_in(&place.test, "ada").await.unwrap();
     let (mut stands, mut ended) = (0, 0);
-    for _ in 0..rounds {
+    for door in 0.. {
+        sign_in(&place.test, "ada").await.unwrap();
         let by = place.identity(&eve).await;
         let old = place.read(&by, "ada").await.unwrap();
         let id = place.listed(&eve, "ada").await.remove(0);
-        let other = place.clone();
-        let signing_in = tokio::spawn(async move { sign_in(&other.test, "ada").await });
-        tokio::time::sleep(Duration::from_millis(crate::support::asking::random(60))).await;
-        let gone = place.test.v1(Method::DELETE, &format!("/v1/tokens/{id}"), &eve, None).await;
+        let path = format!("/v1/tokens/{id}");
+        let ending = place.test.v1(Method::DELETE, &path, &eve, None);
+        let Some((access, gone)) = at_a_door_of_hers(&place, door, ending).await else { break };
         assert!(gone.status.is_success(), "{}", gone.text);
-        let access = signing_in.await.unwrap().unwrap();
         assert!(!place.is_good(&old).await, "what was ended is ended");
         match place.read(&by, "ada").await {
             // The sign-in came second, and began another.
@@ -149,23 +173,24 @@ async fn beside_an_end<B: Backend>(name: &str, rounds: usize) {
                 ended += 1;
                 assert_eq!(refused.kind, RefusalKind::Absent, "{refused:?}");
                 assert_eq!(place.listed(&eve, "ada").await, [""; 0]);
-                sign_in(&place.test, "ada").await.unwrap();
             }
         }
-        assert!(place.is_good(&access).await, "the session is another thing");
+        assert!(place.is_good(&access.unwrap()).await, "the session is another thing");
     }
+    assert!(stands > 0 && ended > 0, "{stands} begun after it, {ended} ended");
     println!(
-        "counted: {name}: {rounds} ends by hand beside a sign-in, {stands} with another record begun after it and {ended} \
-         without, 0 ended records that went on"
+        "counted: {name}: ended by hand at {} places of a sign-in, {stands} with another record begun after it and {ended} \
+         without, 0 ended records that went on",
+        stands + ended
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn what_was_ended_by_hand_beside_a_sign_in_never_goes_on() {
-    beside_an_end::<Memory>("memory", 20).await;
-    beside_an_end::<Sqlite>("SQLite", 10).await;
+    beside_an_end::<Memory>("memory").await;
+    beside_an_end::<Sqlite>("SQLite").await;
     #[cfg(feature = "aws")]
-    beside_an_end::<crate::dynamodb::Ministack>("DynamoDB", 4).await;
+    beside_an_end::<crate::dynamodb::Ministack>("DynamoDB").await;
 }
 
 /// What somebody does while a run stands still.

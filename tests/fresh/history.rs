@@ -436,6 +436,9 @@ impl World {
             let Some(person) = self.people.iter_mut().find(|person| ns(person) == put.namespace) else {
                 return Err(format!("{} is nobody's namespace", put.namespace));
             };
+            let life = claims(&put.token)["exp"].as_u64().unwrap().saturating_sub(put.at.0);
+            // It may have taken half a minute on its way.
+            promised!(life + 30 >= LIFE.as_secs(), "{} was given {life} s", put.namespace);
             let (promised, missed) = (person.wanted() && person.settled(), person.missed);
             if let Some(before) = put.before.as_ref().filter(|_| promised) {
                 let ends = claims(before)["exp"].as_u64().unwrap();
