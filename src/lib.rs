@@ -6,7 +6,7 @@
 //! # Three sentences that decide most questions
 //! 1. Every token has a record; to revoke is to delete the record, or to outdate it (see [`domain::ids::Epoch`]).
 //! 2. Nothing replayable is at rest outside the vault: passwords as Argon2id, refresh tokens as a generation number,
-//!    client secrets and service accounts' tokens as SHA-256.
+//!    client secrets and service accounts' tokens as SHA-256; a token that is always fresh is signed when it is read.
 //! 3. A race has one winner: each change of state is one conditional write, and the loser learns what won from it.
 //!
 //! # Map
@@ -60,6 +60,17 @@
 //! To delete its row ends everything of it; a rotation without overlap ends its tokens of before, the short-lived ones by
 //! another epoch.
 //!
+//! # A fresh token's way
+//! ```text
+//! grant::password        the sign-in's commit begins the record, if none stands          fresh_token::Beginning
+//! http/kubernetes        GET …/secrets/access-token: the owner, an admin, or `read` granted
+//! fresh_token::read      the account as it is now; signed for this answer, half an hour to live; nothing is written
+//! access::standing       whoever is shown it reads account and record: the session's end is not the token's
+//! fresh_token::mirror    for those who ask for it: the same in the vault, written again before 19 minutes are left
+//! ```
+//! A new password, disabling, deletion or a hand ends the record; the next sign-in begins another. `gatemint agent` keeps
+//! files the same way, from the outside.
+//!
 //! # Glossary
 //! *Grant*: what is exchanged for tokens (RFC 6749 §1.3). *Session*: what a sign-in opens; its refresh tokens are
 //! numbered by *generation*. *Epoch*: counts how often everything of an account, a service account or a client was ended at once. *Pepper*:
@@ -67,8 +78,8 @@
 //! a principal may do with a resource and all below it. *Principal*: who can hold one: a user, a service account, a role.
 //! *Role*: a name with a `/` that accounts list; what it was granted, they have. (Roles without a `/` are for others to
 //! read in tokens; `admin` is ours.) *Service account*: a program's account in a user's namespace. *Long-lived token*: its
-//! own, judged by its record. *Short-lived token*: what it requests with that, for an audience. *Site*: which hosts are
-//! which resources. *Gate token*: opens the URLs that it names, and nothing else. *Function*: a Lambda entry, or its
+//! own, judged by its record. *Short-lived token*: what it requests with that, for an audience. *Fresh token*: an account's access
+//! token that never is old where it is read. *Mirror*: the same, kept in the vault. *Site*: which hosts are which resources. *Gate token*: opens the URLs that it names, and nothing else. *Function*: a Lambda entry, or its
 //! routes. *Dialect*: one family of wire formats.
 
 #[cfg(all(feature = "aws", any(feature = "cli", feature = "lambda")))]

@@ -22,6 +22,7 @@ use crate::{
 mod accounts;
 mod credentials;
 mod identities;
+mod mirrored;
 mod passed;
 mod permissions;
 

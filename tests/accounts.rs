@@ -111,7 +111,12 @@ async fn me_is_who_asks_and_only_the_right_old_password_sets_a_new_one() {
     assert_eq!(me.status, StatusCode::OK);
     let mut names: Vec<_> = me.json.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["created_at", "email", "enabled", "name", "namespace", "roles", "uid"], "{}", me.text);
+    assert_eq!(
+        names,
+        ["created_at", "email", "enabled", "mirror_token", "name", "namespace", "roles", "uid"],
+        "{}",
+        me.text
+    );
     assert_eq!((&me.json["name"], &me.json["roles"]), (&json!("ada"), &json!(["analysts"])));
 
     let change = async |body: Value| test.v1(Method::POST, "/v1/me/password", &ada.access, Some(body)).await;
@@ -338,8 +343,11 @@ async fn everybody_sees_and_ends_own_tokens_and_admins_anyones() {
     let (test, ada, root) = two().await;
     let more: Vec<_> = [test.sign_in("ada").await, test.sign_in("ada").await, test.sign_in("ada").await].into();
     let (own, pages) = every(&test, "/v1/tokens", 3, &ada.access).await;
-    assert_eq!((own.len(), pages), (4, 2));
-    for token in &own {
+    assert_eq!((own.len(), pages), (5, 2));
+    let fresh = own.last().unwrap();
+    assert_eq!((&fresh["kind"], &fresh["subject"]), (&json!("fresh"), &json!("ada")), "{fresh}");
+    assert!(fresh.get("expires_at").is_none() && fresh.get("client_id").is_none(), "{fresh}");
+    for token in &own[..4] {
         assert_eq!(
             (&token["kind"], &token["subject"], &token["client_id"]),
             (&json!("session"), &json!("ada"), &json!("gatemint"))
@@ -357,7 +365,7 @@ async fn everybody_sees_and_ends_own_tokens_and_admins_anyones() {
     let (of_ada, _) = every(&test, "/v1/tokens?account=ada", 99, &root.access).await;
     assert_eq!(of_ada, own);
     let (of_root, _) = every(&test, "/v1/tokens", 99, &root.access).await;
-    assert_eq!(of_root.len(), 1);
+    assert_eq!(of_root.len(), 2);
     assert_problem(&test.v1(Method::GET, "/v1/tokens?account=nobody", &root.access, None).await, 404, None);
 
     let end = async |id: &Value, access: &str| {
@@ -381,8 +389,8 @@ async fn everybody_sees_and_ends_own_tokens_and_admins_anyones() {
     assert_eq!(alive.len(), 3);
     // Her own, by herself; the session that she asks with last.
     let (left, _) = every(&test, "/v1/tokens", 99, &alive[0].access).await;
-    assert_eq!(left.len(), 3);
-    for token in &left {
+    assert_eq!(left.len(), 4);
+    for token in left.iter().rev() {
         let answer = end(&token["id"], &alive[0].access).await;
         if answer.status == StatusCode::UNAUTHORIZED {
             break;
@@ -390,7 +398,7 @@ async fn everybody_sees_and_ends_own_tokens_and_admins_anyones() {
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
     }
     assert_eq!(test.v1(Method::GET, "/v1/me", &alive[0].access, None).await.status, StatusCode::UNAUTHORIZED);
-    println!("counted: 5 live tokens listed, ended one by one by their owner and by an admin");
+    println!("counted: 7 live tokens listed, ended one by one by their owner and by an admin");
 }
 
 /// Two real processes on one directory, the first with an admin's token.
@@ -511,7 +519,7 @@ async fn what_one_process_changes_counts_in_the_other_at_once() {
         assert_eq!(pair.ask(Method::DELETE, &format!("/v1/tokens/{id}"), None).await.status, StatusCode::NO_CONTENT);
         left += 1;
     }
-    assert_eq!(left, 2, "the one that was signed in before, and the one that did not log out");
+    assert_eq!(left, 3, "the one that was signed in before, the one that did not log out, and the fresh token");
     dead(&two[1]).await;
     dead(&new).await;
     ended += 3;

@@ -75,6 +75,8 @@ mod serving;
 mod gate_token;
 // Service accounts by Kubernetes' paths: rights, refusals, short-lived tokens, reviews, and the manual way.
 mod service_account;
+// The webhook by which pods get the token that is always fresh: its patches, what it leaves alone, what it refuses.
+mod admission;
 // Guessing a password gets slow for strangers, and its owner is not kept out.
 mod throttle;
 // The OpenAPI document and its page: stored as served, every route in it, and nothing else.
@@ -91,3 +93,5 @@ mod one_time;
 mod apolo;
 // `service-account`, `acl`, `identity`, `credential`: through both doors, in place of a login, and where nobody is asked.
 mod account_commands;
+// The token that is always fresh, read by Kubernetes' paths: who may, what it says, what ends it; and a refresh token as a file.
+mod fresh_token;

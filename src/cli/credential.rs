@@ -1,5 +1,7 @@
 //! `gatemint credential`: short-lived tokens for other programs, in the form that they take them.
 
+mod aws;
+
 use std::{
     fs::File,
     io::Read,
@@ -40,6 +42,16 @@ In a kubeconfig:
         args: [credential, kubectl]
         interactiveMode: Never")]
     Kubectl,
+    /// Print an access token as credentials for AWS's SDKs and command line, for an S3 service that judges tokens
+    #[command(after_help = "\
+In ~/.aws/config:
+  [profile ezua]
+  credential_process = gatemint credential aws
+  endpoint_url = https://s3.example.org
+
+In a pod, or wherever `gatemint agent` keeps a file:
+  credential_process = gatemint credential aws --file /etc/secrets/ezua/.auth_token")]
+    Aws(aws::Aws),
     /// Print a short-lived token of a service account
     #[command(after_help = "\
 Examples:
@@ -103,6 +115,7 @@ impl Credential {
                 let ends = access.token_ends_at.map(Timestamp::rfc3339);
                 print_exec_credential(access.token.expose(), ends.as_deref())
             }
+            Self::Aws(aws) => aws.run(global).await,
             Self::ServiceAccount(service_account) => service_account.run(global).await,
         }
     }

@@ -1,6 +1,6 @@
 //! `gatemint user`
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{
@@ -62,6 +62,9 @@ pub(super) enum User {
         /// No roles from now on
         #[arg(long, conflicts_with = "roles")]
         no_roles: bool,
+        /// Whether the user's token that is always fresh is kept in the secrets manager as well, which costs money there
+        #[arg(long, value_name = "on|off")]
+        mirror_token: Option<OnOff>,
         #[command(flatten)]
         password: NewPassword,
     },
@@ -83,6 +86,13 @@ pub(super) enum User {
     },
 }
 
+/// A switch.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnOff {
+    On,
+    Off,
+}
+
 pub(super) fn show(view: &UserView, global: &Global) -> Result<(), CliError> {
     if global.json {
         return output::json(view);
@@ -96,6 +106,9 @@ pub(super) fn show(view: &UserView, global: &Global) -> Result<(), CliError> {
         ("Enabled", yes_or_no(view.enabled)),
         ("Created at", view.created_at.clone()),
     ];
+    if view.mirror_token {
+        rows.push(("Mirrored", "yes: the token that is always fresh is in the secrets manager, too".to_owned()));
+    }
     if let Some(password) = &view.password {
         rows.push(("Password", format!("{password}   (shown once)")));
     }
@@ -129,7 +142,7 @@ impl User {
                 Ok(())
             }
             Self::Get { name } => show(&door.user(&name).await?, global),
-            Self::Set { name, email, roles, no_roles, password } => {
+            Self::Set { name, email, roles, no_roles, mirror_token, password } => {
                 let (password, made) = if password.is_given() {
                     let (password, made) = password.get(global, settings)?;
                     (Some(password), made)
@@ -137,12 +150,15 @@ impl User {
                     (None, None)
                 };
                 let roles = (no_roles || !roles.is_empty()).then_some(roles);
-                if email.is_none() && roles.is_none() && password.is_none() {
+                let mirror_token = mirror_token.map(|wanted| wanted == OnOff::On);
+                if email.is_none() && roles.is_none() && password.is_none() && mirror_token.is_none() {
                     return Err(CliError::Usage(
-                        "nothing to change: give --email, --role, --no-roles, --password, --password-stdin or --generate".into(),
+                        "nothing to change: give --email, --role, --no-roles, --mirror-token, --password, \
+                         --password-stdin or --generate"
+                            .into(),
                     ));
                 }
-                let patch = AccountPatch { email, roles, password, ..AccountPatch::default() };
+                let patch = AccountPatch { email, roles, enabled: None, password, mirror_token };
                 let made = made.map(|made| made.expose().clone());
                 show(&UserView { password: made, ..door.change_user(&name, patch).await? }, global)
             }
@@ -216,6 +232,7 @@ impl Door {
                 set("email", patch.email.map(Into::into));
                 set("roles", patch.roles.map(Into::into));
                 set("enabled", patch.enabled.map(Into::into));
+                set("mirror_token", patch.mirror_token.map(Into::into));
                 let password = patch.password.map(|password| password::text(password.expose())).transpose()?;
                 set("password", password.map(|password| password.expose().as_str().into()));
                 Ok(access.patch(&["users", name], body.into()).await?)

@@ -15,7 +15,7 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadBody {
-    /// Over [`MAX_BODY`].
+    /// Over [`MAX_BODY`], or over what its path takes.
     TooLarge,
     /// The connection ended in the middle, it took too long, or the framing is wrong.
     Broken,
@@ -23,11 +23,16 @@ pub(super) enum BadBody {
 
 /// Reads a body whole.
 pub(super) async fn read(body: Body) -> Result<Vec<u8>, BadBody> {
+    read_up_to(body, MAX_BODY).await
+}
+
+/// Reads a body whole, where it may have as many bytes as this.
+pub(super) async fn read_up_to(body: Body, most: usize) -> Result<Vec<u8>, BadBody> {
     // What says that it is too large is not waited for.
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(BadBody::TooLarge);
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await {
         // Without a copy where it came in one piece: whoever wraps the result wipes what was read.
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BadBody::TooLarge),

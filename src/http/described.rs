@@ -240,6 +240,14 @@ pub(super) fn headers() -> Vec<(&'static str, Header)> {
             ),
         ),
         (
+            "Content-Disposition",
+            header(
+                "That it is a file, and its name.",
+                text().pattern(Some("^attachment; filename=\"")),
+                r#"attachment; filename="refresh-token.txt""#.into(),
+            ),
+        ),
+        (
             "Content-Security-Policy",
             header("The page loads nothing and runs nothing.", text(), "default-src 'none'".into()),
         ),

@@ -168,6 +168,7 @@ impl Page<'_> {
             .flatten()
             .map(|name| match name.as_str() {
                 "bearer" => "an access token as Bearer",
+                "password" => "a user's name and password, by Basic",
                 _ => "a client, by Basic or in the form",
             })
             .collect();
@@ -274,6 +275,11 @@ impl Page<'_> {
         command.push_str(&quoted(&url));
         if operation.about["security"] == serde_json::json!([{ "bearer": [] }]) {
             command.push_str(" -H @authorization");
+        } else if operation.about["security"] == serde_json::json!([{ "password": [] }]) {
+            // Bash's own `printf` and here-string: the password is no program's argument.
+            command.push_str(
+                " -H @- \\\n  <<< \"Authorization: Basic $(printf 'ada:%s' \"$(<password)\" | base64 | tr -d '\\n')\"",
+            );
         }
         let Some((media_type, value, schema)) = body else { return command };
         if media_type.ends_with("json") {
@@ -308,7 +314,10 @@ impl Page<'_> {
                 if content["example"].is_null() {
                     continue;
                 }
-                let text = serde_json::to_string_pretty(&content["example"]).unwrap_or_default();
+                let example = &content["example"];
+                // What is no JSON is shown as it is.
+                let pretty = || serde_json::to_string_pretty(example).unwrap_or_default();
+                let text = example.as_str().map_or_else(pretty, str::to_owned);
                 let label = format!("A reply with {status}");
                 if status.starts_with('2') {
                     self.example(&label, &text);

@@ -153,6 +153,9 @@ pub fn router(service: Arc<Service>, function: Function, options: &Options) -> R
     }
     let mut routes = ours;
     // No other origin's page has any business with these.
+    if function.serves(Function::Token) {
+        routes = routes.merge(oauth::download().into_router());
+    }
     if function.serves(Function::Admin) {
         routes = routes.merge(apolo::routes()).merge(kubernetes::admin_routes());
     }

@@ -95,7 +95,15 @@ impl Document {
 fn open_api(issuer: &str) -> OpenApi {
     let mut paths = Paths::new();
     let mut components = Components::new();
-    for routes in [oauth::tokens(), v1::own_password(), v1::resources(), oauth::discovery(), oauth::health(), about()] {
+    for routes in [
+        oauth::tokens(),
+        oauth::download(),
+        v1::own_password(),
+        v1::resources(),
+        oauth::discovery(),
+        oauth::health(),
+        about(),
+    ] {
         for (path, method, built) in routes.described {
             paths.add_path_operation(path, vec![method], built.operation);
             components.schemas.extend(built.schemas);
@@ -116,6 +124,11 @@ fn open_api(issuer: &str) -> OpenApi {
              (`client_secret_post`, for which OpenAPI has no kind of scheme); a public client sends `client_id` alone.",
         ))
         .build();
+    let password = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Basic)
+        .description(Some("A user's name and password, in UTF-8 (RFC 7617)."))
+        .build();
+    components.add_security_scheme("password", SecurityScheme::Http(password));
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     components.add_security_scheme("basic", SecurityScheme::Http(basic));
     let mut licence = License::new(env!("CARGO_PKG_LICENSE"));

@@ -135,3 +135,40 @@ fn a_client_of_kubernetes_gets_what_it_asks_for() {
     assert_eq!(long["status"], json!({ "token": unpacked(&full)["token"] }));
     println!("counted: 6 ExecCredentials");
 }
+
+#[test]
+fn an_s3_client_gets_an_access_token_by_the_login_or_from_a_kept_file() {
+    let world = World::new();
+    let ada = world.signed_in("ada");
+    let told = ada.run(&["credential", "aws"]).ok().json();
+    let token = told["AccessKeyId"].as_str().unwrap();
+    let says = claims(token);
+    assert_eq!((&says["preferred_username"], &says["exp"].is_u64()), (&json!("ada"), &true));
+    let ends = gatemint::clock::Timestamp(says["exp"].as_u64().unwrap()).rfc3339();
+    let expected = json!({
+        "Version": 1, "AccessKeyId": token, "SecretAccessKey": "s3", "SessionToken": "", "Expiration": ends
+    });
+    assert_eq!(told, expected);
+
+    // A kept file needs no login and no service.
+    let pod = world.nobody("pod");
+    let file = pod.place.join(".auth_token");
+    fs::write(&file, format!("{token}\n")).unwrap();
+    let from_file = ["credential", "aws", "--file", ".auth_token"];
+    assert_eq!(pod.run(&from_file).ok().json(), expected);
+    // Secrets are mounted as links, and everybody in the pod may read them.
+    std::os::unix::fs::symlink(".auth_token", pod.place.join("link")).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+    let done = pod.run(&["credential", "aws", "--file", "link"]).ok();
+    assert_eq!((done.json(), done.err.as_str()), (expected, ""));
+
+    pod.run(&["credential", "aws"]).refused(1, &["gatemint login"]);
+    pod.run(&["credential", "aws", "--file", "nowhere"]).refused(1, &["nowhere", "gatemint agent"]);
+    pod.run(&["credential", "aws", "--file", "."]).refused(1, &["not a file"]);
+    let told = pod.run(&["credential", "aws", "--file", "/dev/zero"]).refused(1, &["not a file"]).err;
+    assert!(!told.contains("eyJ"), "{told}");
+    ada.run(&["credential", "aws", "--data", "x"]).refused(2, &["leave out --data"]);
+    let full = ada.run(&["service-account", "create", "--name", "ci", "-q"]).ok().out;
+    pod.with(&[("GATEMINT_PASSED_CONFIG", &full)], &["credential", "aws"]).refused(2, &["long-lived", "--file"]);
+    println!("counted: 3 credentials for S3 clients, 6 refused");
+}

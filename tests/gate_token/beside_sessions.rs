@@ -38,8 +38,8 @@ async fn the_owner_of_a_namespace_sees_its_gate_tokens_after_the_sessions() {
         for limit in 1..=10 {
             let (items, pages) = all.of_owner(limit, &all.owner).await;
             let kinds: Vec<_> = items.iter().map(|item| item["kind"].as_str().unwrap()).collect();
-            assert_eq!(kinds, [vec!["session"; 4], vec!["gate"; gate_tokens]].concat(), "limit {limit}");
-            let total = 4 + gate_tokens;
+            assert_eq!(kinds, [vec!["session"; 4], vec!["gate"; gate_tokens], vec!["fresh"]].concat(), "limit {limit}");
+            let total = 5 + gate_tokens;
             assert_eq!(pages, total.div_ceil(limit), "{gate_tokens} gate tokens, limit {limit}");
             let mut ids: Vec<_> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
             ids.sort_unstable();
@@ -49,7 +49,7 @@ async fn the_owner_of_a_namespace_sees_its_gate_tokens_after_the_sessions() {
         }
         assert_eq!(all.of_owner(99, &all.root).await.0, all.of_owner(99, &all.owner).await.0, "admins see the same");
     }
-    for place in ["~A", "~../x", &format!("~{}", "a".repeat(2000))] {
+    for place in ["~A", "~../x", "!x", &format!("~{}", "a".repeat(2000))] {
         let path = format!("/v1/tokens?cursor={}", URL_SAFE_NO_PAD.encode(place));
         assert_eq!(all.get(&path, &all.owner).await.status, StatusCode::BAD_REQUEST, "{place}");
     }

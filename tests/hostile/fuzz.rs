@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::{PASSWORD, TestService};
 
-const ROUTES: [&str; 45] = [
+const ROUTES: [&str; 48] = [
     "/oauth2/token",
     "/oauth2/revoke",
     "/oauth2/introspect",
@@ -59,8 +59,11 @@ const ROUTES: [&str; 45] = [
     "/api/v1/namespaces/ada/serviceaccounts/ci",
     "/api/v1/namespaces/ada/serviceaccounts/ci/token",
     "/kubernetes/api/v1/namespaces/ada/serviceaccounts/ci/token",
+    "/api/v1/namespaces/ada/secrets/access-token",
     "/api/v1/namespaces/ada/secrets/ci-token",
+    "/refresh-token-download",
     "/apis/authentication.k8s.io/v1/tokenreviews",
+    "/webhooks/add-auth-token",
     "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/roles",
     "/apis/rbac.authorization.k8s.io/v1/namespaces/ada/rolebindings",
     "/openid/v1/jwks",
@@ -83,7 +86,7 @@ const PARAMETERS: [&str; 12] = [
     "x",
 ];
 /// The routes that take JSON, with an object that they would take.
-const TAKERS: [(&str, &str, &str); 14] = [
+const TAKERS: [(&str, &str, &str); 15] = [
     (
         "POST",
         "/v1/users",
@@ -130,6 +133,11 @@ const TAKERS: [(&str, &str, &str); 14] = [
         "POST",
         "/apis/authentication.k8s.io/v1/tokenreviews",
         r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":"a.b.c","audiences":["a"]}}"#,
+    ),
+    (
+        "POST",
+        "/webhooks/add-auth-token",
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","kind":{"group":"","version":"v1","kind":"Pod"},"operation":"CREATE","object":{"metadata":{"annotations":{"hpe-ezua/add-auth-token":"true"}},"spec":{"containers":[{"name":"a","volumeMounts":[]}]}}}}"#,
     ),
     (
         "POST",

@@ -108,4 +108,5 @@ def main():
         counted("2 sessions ended, by logout and by revocation, under the Keycloak paths")
 
 
-main()
+if __name__ == "__main__":
+    main()

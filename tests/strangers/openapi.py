@@ -37,6 +37,10 @@ HELPER, HELPER_PASSWORD = "helper", "makes what the examples need"
 CONFIGURATION = """
 [auth.openapi.bearer]
 bearer = "${OPENAPI_BEARER}"
+
+[auth.openapi.password]
+username = "ada"
+password = "correct horse battery staple"
 """
 
 

@@ -32,6 +32,26 @@ def certificate(place):
     return place / "cert.pem", place / "key.pem"
 
 
+def issued(place, *names):
+    """An authority's certificate, and the key and certificate that it has issued for these names and 127.0.0.1, as files."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    titles = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, title)]) for title in ("an authority", names[0])]
+    for key, title, file in zip(keys, titles, ("ca.pem", "issued.pem")):
+        builder = x509.CertificateBuilder(titles[0], title, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
+        if file == "ca.pem":
+            builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        else:
+            own = [*map(x509.DNSName, names), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(own), critical=False)
+        certificate = builder.sign(keys[0], hashes.SHA256())
+        (place / file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    secret = keys[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (place / "issued.key").write_bytes(secret)
+    return place / "ca.pem", place / "issued.pem", place / "issued.key"
+
+
 class Tls:
     """Takes TLS connections on a free port, and hands what they carry on to another one."""
 

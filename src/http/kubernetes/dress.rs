@@ -61,6 +61,12 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).on(of.group, of.plural, name)
     }
 
+    /// The same, and why.
+    pub(super) fn explained(mut self, why: &str) -> Self {
+        self.message = format!("{}: {why}", self.message).into();
+        self
+    }
+
     fn on(mut self, group: &str, kind: &str, name: &str) -> Self {
         for (field, text) in [("name", name), ("group", group), ("kind", kind)] {
             if !text.is_empty() {

@@ -97,6 +97,18 @@ pub(super) const TOKEN_REVIEW: Kind = Kind {
     verbs: &["create"],
 };
 
+/// What an API server asks before it keeps an object, which is answered and not kept.
+pub(super) const ADMISSION_REVIEW: Kind = Kind {
+    group: "admission.k8s.io",
+    version: "v1",
+    name: "AdmissionReview",
+    plural: "admissionreviews",
+    singular: "",
+    short: &[],
+    namespaced: false,
+    verbs: &["create"],
+};
+
 /// The one role that there is: it lets a service account request tokens for itself.
 pub(super) const ROLE: Kind = Kind {
     group: RBAC,

@@ -13,15 +13,22 @@
 //! A GateToken that ended stays listed until it is deleted, or purged a day later, with the condition Ready `False` and
 //! without a token.
 //!
+//! Quirks of Secrets: a list has their names alone, and those of key sets and of `access-token` are in every namespace. The
+//! token of `access-token` is signed at each read, so that each read has another `resourceVersion`; its `uid` is that of the
+//! record that stands behind it, and is another one when it has ended and begun again.
+//!
 //! Quirks of service accounts: to read the Secret of one issues a token, so it is another one at each read. A RoleBinding
 //! is a permission (`write` on the account's own `token`): it is there if the permission is, however that was granted. To
 //! delete the Role ends it, too, and to delete the ServiceAccount ends both (`kubectl delete -f` of all three wants
 //! `--ignore-not-found`).
 
 mod accept;
+mod add_auth_token;
+mod admission;
 mod body;
 mod discovery;
 mod dress;
+mod fresh_token;
 mod gate_servers;
 mod gate_token;
 mod gate_tokens;
@@ -111,6 +118,7 @@ pub(super) fn admin_routes() -> Router<App> {
         .route("/api/v1/namespaces/{namespace}/secrets", get(secrets::list))
         .route("/api/v1/namespaces/{namespace}/secrets/{name}", get(secrets::read))
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review::create))
+        .route("/webhooks/add-auth-token", admission::route())
         .route("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles", get(roles::list).post(roles::create))
         .route(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/{name}",
@@ -155,7 +163,7 @@ fn dressed(routes: Router<App>, not_allowed: &'static str) -> Router<App> {
 
 /// Whether a path is one of Kubernetes' API, so that what is not there is told in its way.
 pub(super) fn is_ours(path: &str) -> bool {
-    ["/api", "/apis", "/kubernetes"]
+    ["/api", "/apis", "/kubernetes", "/webhooks"]
         .into_iter()
         .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }

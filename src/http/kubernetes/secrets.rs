@@ -1,7 +1,8 @@
 //! `…/namespaces/{namespace}/secrets`: the names that the guides look up, and the Secret of each service account.
 //!
 //! A list has names and no data. To read one service account's Secret *issues* a long-lived token, which is in the answer
-//! and nowhere else; so neither a table nor `HEAD` reads it. What is not of a service account has a name and no data.
+//! and nowhere else; so neither a table nor `HEAD` reads it. `access-token` has the namespace's token that is always fresh.
+//! The key sets have a name and no data.
 
 use axum::{
     Json,
@@ -16,6 +17,7 @@ use super::{
     At,
     accept::{self, Row, Shape, listed},
     dress::Failure,
+    fresh_token,
     kinds::SECRET,
     objects::{asker, get, page},
     options::{ListOptions, Query, continue_after},
@@ -26,14 +28,12 @@ use crate::{
     domain::{
         Refusal, RefusalKind, Service,
         access::Subject,
+        fresh_token::NAME as ACCESS_TOKEN,
         ids::Name,
         service_account::{self as accounts, ServiceAccount},
     },
-    http::App,
+    http::{App, bearer},
 };
-
-/// The name of the secret that has a token which is always fresh.
-const ACCESS_TOKEN: &str = "access-token";
 
 fn failing(name: &str) -> impl Fn(Refusal) -> Failure + '_ {
     move |refusal| Failure::of(&refusal, &SECRET, name)
@@ -48,7 +48,7 @@ fn given(service: &Service) -> Vec<&str> {
     names
 }
 
-/// One of those: they say nothing that is not public.
+/// One of those, by its name alone: it says nothing that is not public.
 fn given_row(namespace: &str, name: &str) -> Row {
     let mut object = SECRET.object(json!({ "name": name, "namespace": namespace }));
     object["type"] = "Opaque".into();
@@ -89,19 +89,24 @@ pub(super) async fn read(
     At((namespace, name)): At<(String, String)>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let (now, by) = asker(&app, request.headers()).await.map_err(failing(&name))?;
+    let (now, headers) = (app.service.now(), request.headers());
+    let by = bearer::identity(&app, now, headers).await.map_err(failing(&name))?;
     Name::parse(&namespace, "metadata.namespace").map_err(failing(&name))?;
     let query = Query::of(request.uri())?;
     let columns = Form::Secret.columns();
+    let shows_data = request.method() == Method::GET && Shape::of(headers) == Shape::Object;
+    if name == ACCESS_TOKEN {
+        return fresh_token::read(&app, now, &by, &namespace, shows_data, headers, &query).await;
+    }
     if given(&app.service).contains(&name.as_str()) {
-        return accept::shown(columns, given_row(&namespace, &name), request.headers(), &query);
+        return accept::shown(columns, given_row(&namespace, &name), headers, &query);
     }
     let absent = || failing(&name)(Refusal::absent("there is none of that name"));
     let account = Form::Secret.account_of(&name).ok_or_else(absent)?;
+    let by = by.subject();
     let account = get(&app, now, &by, &namespace, account).await.map_err(failing(&name))?;
-    let shows_data = request.method() == Method::GET && Shape::of(request.headers()) == Shape::Object;
     if !shows_data {
-        return accept::shown(columns, Form::Secret.row(&account, now), request.headers(), &query);
+        return accept::shown(columns, Form::Secret.row(&account, now), headers, &query);
     }
     let object = issue(&app, now, &by, &account).await.map_err(failing(&name))?;
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(object)).into_response())

@@ -105,6 +105,16 @@ fn unavailable(described: Described) -> Described {
     .shared(503, "TemporarilyUnavailable")
 }
 
+fn throttled(described: Described) -> Described {
+    refused(
+        described,
+        429,
+        "`temporarily_unavailable`: too many wrong passwords for this name, whether or not it exists, or from this address.",
+        error("temporarily_unavailable", "Too many attempts; try again later"),
+        &["Retry-After"],
+    )
+}
+
 /// `POST /oauth2/token`
 pub(super) fn token() -> Described {
     let grants = ObjectBuilder::new()
@@ -203,13 +213,52 @@ pub(super) fn token() -> Described {
          (`invalid_scope`) is not known.",
         error("invalid_grant", "Invalid user credentials"),
     );
-    refused(
-        described,
-        429,
-        "`temporarily_unavailable`: too many wrong passwords for this name, whether or not it exists, or from this address.",
-        error("temporarily_unavailable", "Too many attempts; try again later"),
-        &["Retry-After"],
+    throttled(described)
+}
+
+/// `GET /refresh-token-download`
+pub(super) fn refresh_token_download() -> Described {
+    let described = Described::new(
+        "refresh_token_download",
+        TOKENS,
+        "Download a refresh token",
+        "A user's name and password, by Basic, become a file `refresh-token.txt`: the refresh token of a session with the scope \
+         `offline_access`, which ends when it is not used for 30 days. It belongs to the client `gatemint`, and is all that \
+         the file has. To ask for it is to sign in, so a wrong password counts as one at `POST /oauth2/token`; `HEAD` opens no \
+         session, and is answered as if nobody had asked. What a browser says of the page that asks (`Sec-Fetch-Site`, \
+         `Sec-Purpose`) is heard: other sites' pages may lead here and may not load it.",
     )
+    .secured(&["password"])
+    .answers_as::<RefreshTokenFile>(
+        200,
+        "The file.",
+        "text/plain",
+        json!("gmr_…"),
+        &["Content-Disposition", "Pragma"],
+    );
+    let described = refused(
+        described,
+        400,
+        "`invalid_request`: more than one `Authorization` header.",
+        error("invalid_request", "Repeated header: Authorization"),
+        &[],
+    );
+    let described = refused(
+        described,
+        401,
+        "`invalid_grant`: no user's name and password, wrong ones, or the account is disabled.",
+        error("invalid_grant", "Invalid user credentials"),
+        &["WWW-Authenticate"],
+    );
+    let described = refused(
+        described,
+        403,
+        "`invalid_request`: another site's page would load it, or a browser would ahead. `invalid_client` or \
+         `unauthorized_client`: the operator has disabled the client `gatemint`, or taken the password grant from it.",
+        error("invalid_client", "Invalid client or Invalid client credentials"),
+        &[],
+    );
+    throttled(unavailable(described))
 }
 
 /// `POST /oauth2/revoke`
@@ -379,6 +428,11 @@ pub(super) fn readiness() -> Described {
             json!({ "status": "not ready", "detail": "the service cannot reach its state just now; try again" }),
             &["Retry-After"],
         )
+}
+
+schema! {
+    /// What is downloaded.
+    RefreshTokenFile = text("The refresh token, without a line end.").pattern(Some("^gmr_[A-Za-z0-9_-]+$"))
 }
 
 schema! {

@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 
 use crate::domain::{GrantError, GrantRefusal};
 
+/// The challenge to show a name and a password, or a client's id and secret (RFC 7617 §2).
+pub(super) const BASIC: &str = r#"Basic realm="gatemint", charset="UTF-8""#;
+
 /// A refusal on its way out.
 pub(super) struct Dressed {
     pub(super) refusal: GrantRefusal,
@@ -76,7 +79,7 @@ impl IntoResponse for Dressed {
         {
             let challenge = match scheme {
                 "Bearer" => r#"Bearer realm="gatemint", error="invalid_token""#,
-                _ => r#"Basic realm="gatemint", charset="UTF-8""#,
+                _ => BASIC,
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }

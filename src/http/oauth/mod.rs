@@ -1,9 +1,11 @@
-//! The OAuth 2.0 dialect: `/oauth2`, `/.well-known`, and the same handlers at Keycloak's paths under `/realms`.
+//! The OAuth 2.0 dialect: `/oauth2`, `/.well-known`, the same handlers at Keycloak's paths under `/realms`, and a refresh
+//! token as a file.
 //!
 //! Refusals are dressed as RFC 6749 §5.2 has it. The realm in a path is any name and has no meaning.
 
 mod described;
 mod discovery;
+mod download;
 mod dress;
 mod form;
 mod token;
@@ -46,6 +48,12 @@ pub(super) fn tokens() -> Routes {
             at_keycloak(described::introspect(), "keycloak_introspect", "Judge a token"),
         )
         .with(dressed)
+}
+
+/// A refresh token as a file.
+pub(super) fn download() -> Routes {
+    let described = described::refresh_token_download();
+    Routes::new().route(Get, "/refresh-token-download", download::download, described).with(dressed)
 }
 
 /// Keys and discovery documents.

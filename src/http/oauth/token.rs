@@ -133,7 +133,8 @@ fn granted(tokens: &Tokens) -> Response {
     uncached(Json(reply).into_response())
 }
 
-fn uncached(mut response: Response) -> Response {
+/// What nobody may keep.
+pub(super) fn uncached(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
