@@ -80,7 +80,11 @@ async fn sixty_four_sign_ins_at_once_begin_one_record() {
 
 /// Signs ada in; she stands still at a door of the store while something else happens. What she is told, whether there was
 /// such a door, and what came of the other.
-async fn at_a_door_of_hers<T>(place: &Place, door: usize, meanwhile: impl Future<Output = T>) -> Option<(Option<String>, T)> {
+async fn at_a_door_of_hers<T>(
+    place: &Place,
+    door: usize,
+    meanwhile: impl Future<Output = T>,
+) -> Option<(Option<String>, T)> {
     let (reached, lets) = place.stops.at(door);
     let signing_in = sign_in(&place.test, "ada");
     tokio::pin!(signing_in);
