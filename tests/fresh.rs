@@ -145,6 +145,7 @@ fn a_mirror_with_a_fault_is_found_out() {
     let count = faults.len();
     for (fault, rules) in faults {
         let why = histories::<Memory>(6, 500, false, 5, rules).expect_err(fault);
+        assert!(why.contains("missed"), "{fault}: {why}");
         println!("{fault}: found: {}", why.split(';').next().unwrap());
     }
     println!("counted: {count} faults planted, {count} found");

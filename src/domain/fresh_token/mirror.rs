@@ -266,7 +266,8 @@ pub async fn refresh_secrets_by(service: &Service, timetable: &Timetable) -> Res
         done = sweep(service, &time, &mut run).await;
     }
     // If this fails it ends by itself, before the next run is due.
-    let ended = Lease { until: now }.put(When::VersionIs(lease));
+    // Over for every clock, also for one that is set back now.
+    let ended = Lease { until: Timestamp(0) }.put(When::VersionIs(lease));
     if let Err(error) = service.commit(service.now(), vec![ended]).await {
         tracing::debug!(cause = %error, "the lease of a run was not given back");
     }
