@@ -21,6 +21,10 @@ pub(crate) const STORE_ROUND_TRIPS: &str = "gatemint_store_round_trips_total";
 pub(crate) const STORE_RETRIES: &str = "gatemint_store_retries_total";
 pub(crate) const STORE_DURATION: &str = "gatemint_store_duration_seconds";
 pub(crate) const AUTHORIZATIONS: &str = "gatemint_authorizations_total";
+pub(crate) const MIRROR_WRITTEN: &str = "gatemint_mirror_written_total";
+pub(crate) const MIRROR_FAILED: &str = "gatemint_mirror_failed_total";
+pub(crate) const MIRROR_LEFT: &str = "gatemint_mirror_left_total";
+pub(crate) const MIRROR_LEAST_LIFE: &str = "gatemint_mirror_least_left_seconds";
 const HASHING_QUEUE: &str = "gatemint_hashing_queue";
 const HASHING_DURATION: &str = "gatemint_hashing_seconds";
 const CONNECTIONS: &str = "gatemint_connections";
@@ -61,6 +65,14 @@ pub fn switch_on(started: u64) {
     describe_counter!(STORE_ROUND_TRIPS, "Calls of the store.");
     describe_counter!(STORE_RETRIES, "Requests to the store's service that had to be sent again.");
     describe_histogram!(STORE_DURATION, Unit::Seconds, "How long a call of the store took.");
+    describe_counter!(MIRROR_WRITTEN, "Mirrored tokens that were written anew.");
+    describe_counter!(MIRROR_FAILED, "Mirrored tokens that a run could not write or remove.");
+    describe_counter!(MIRROR_LEFT, "Mirrored tokens that a run had no time for.");
+    describe_gauge!(
+        MIRROR_LEAST_LIFE,
+        Unit::Seconds,
+        "The shortest life that a mirrored token had left after the last run that looked."
+    );
     describe_gauge!(HASHING_QUEUE, "Passwords that wait to be hashed.");
     describe_histogram!(HASHING_DURATION, Unit::Seconds, "How long a hashing thread worked on a password.");
     describe_gauge!(CONNECTIONS, "Open connections of the service.");
@@ -76,6 +88,9 @@ pub fn switch_on(started: u64) {
     gauge!(HASHING_QUEUE).set(0.0);
     counter!(REPLAYS).increment(0);
     counter!(REPEATS).increment(0);
+    counter!(MIRROR_WRITTEN).increment(0);
+    counter!(MIRROR_FAILED).increment(0);
+    counter!(MIRROR_LEFT).increment(0);
     for by in [Throttle::Name, Throttle::Address, Throttle::Queue] {
         counter!(THROTTLED, "by" => by.label()).increment(0);
     }
@@ -185,6 +200,20 @@ pub fn store_called(operation: &'static str, outcome: &'static str, took: Durati
 pub fn store_retried() {
     if is_on() {
         counter!(STORE_RETRIES).increment(1);
+    }
+}
+
+/// A run has looked after the mirrored tokens: how many were written, how many could be neither written nor removed, how
+/// many were left for want of time, and the shortest life that one has now, if there is one.
+pub fn mirrored(written: usize, failed: usize, left: usize, least_left: Option<Duration>) {
+    if !is_on() {
+        return;
+    }
+    for (name, number) in [(MIRROR_WRITTEN, written), (MIRROR_FAILED, failed), (MIRROR_LEFT, left)] {
+        counter!(name).increment(u64::try_from(number).unwrap_or(u64::MAX));
+    }
+    if let Some(least) = least_left {
+        gauge!(MIRROR_LEAST_LIFE).set(least.as_secs_f64());
     }
 }
 

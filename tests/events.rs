@@ -181,8 +181,12 @@ async fn every_sample_event_is_answered_as_expected() {
     let mut functions = Functions { home: &home, running: BTreeMap::new() };
     let password = fs::read_to_string(home.path().join("data/admin-password")).unwrap();
     let signing_secret = gatemint::domain::key::KeySet::SECRET.to_owned();
-    let mut kept =
-        BTreeMap::from([("admin_password".to_owned(), password), ("signing_secret".to_owned(), signing_secret)]);
+    let mut kept = BTreeMap::from([
+        // As `Authorization: Basic` has it.
+        ("admin_basic".to_owned(), STANDARD.encode(format!("admin:{password}"))),
+        ("admin_password".to_owned(), password),
+        ("signing_secret".to_owned(), signing_secret),
+    ]);
     let mut wrong = Vec::new();
     for step in &steps {
         let event = fill(&sample(&step.event).to_string(), &kept);
@@ -300,6 +304,7 @@ async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
         ("token", "token-password.json"),
         ("authorizer", "authorizer-none.json"),
         ("rotate-keys", "rotate-create.json"),
+        ("refresh-secrets", "schedule.json"),
     ];
     for (name, event) in own {
         let mut function = named_function(&home, name).await;
@@ -307,7 +312,7 @@ async fn each_function_answers_its_own_kind_of_event_and_refuses_the_others() {
             |outcome: &Outcome| matches!(outcome, Outcome::Error(error) if error["errorType"] == "UnsupportedEvent");
         let outcome = function.invoke(&sample(event).to_string()).await;
         assert!(!is_unsupported(&outcome), "{name}: {outcome:?}");
-        for other in ["healthz.json", "authorizer-none.json", "rotate-create.json"] {
+        for other in ["healthz.json", "authorizer-none.json", "rotate-create.json", "schedule.json"] {
             let is_own = match other {
                 "healthz.json" => ["discovery", "gate", "admin", "token"].contains(&name),
                 other => other == event,
@@ -427,7 +432,7 @@ async fn an_unknown_function_stops_at_init() {
     assert!(!status.success());
     assert!(
         output.contains("GATEMINT_FUNCTION")
-            && output.contains("token, discovery, gate, admin, http, authorizer, rotate-keys, all"),
+            && output.contains("token, discovery, gate, admin, http, authorizer, rotate-keys, refresh-secrets, all"),
         "the known functions are named:\n{output}"
     );
 }

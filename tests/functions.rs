@@ -114,6 +114,8 @@ async fn a_function_asks_at_init_for_what_it_will_need_and_nothing_twice() {
         ("token", counts([keys, ("GetSecretValue", 2)])),
         ("http", counts([keys, ("GetSecretValue", 2)])),
         ("rotate-keys", counts([])),
+        // It signs, too.
+        ("refresh-secrets", counts([keys, ("GetSecretValue", 1)])),
     ];
     for (name, at_init) in &expected {
         let mut function = cloud.function(name).await;
@@ -297,4 +299,60 @@ async fn an_authorizer_without_its_store_says_neither_yes_nor_that_a_token_is_ba
     proxy.heal();
     let Outcome::Response(verdict) = authorizer.invoke(&question).await else { panic!("an error") };
     assert_eq!(verdict["isAuthorized"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_run_that_can_do_nothing_is_an_error_and_the_next_one_makes_it_good() {
+    let (cloud, proxy) = cloud_behind_a_proxy().await;
+    let mut token = cloud.function("token").await;
+    let (status, reply) = sign_in(&mut token).await;
+    assert_eq!(status, 200, "{reply}");
+    let bearer = json!({
+        "authorization": format!("Bearer {}", text(&reply, "access_token")), "content-type": "application/json",
+    });
+    let mut admin = cloud.function("admin").await;
+    let wish = Some(json!({ "mirror_token": true }));
+    let (status, _, account) = ask(&mut admin, "PATCH", "/v1/users/ada", bearer, wish).await;
+    assert_eq!((status, &account["mirror_token"]), (200, &json!(true)), "{account}");
+
+    let due = json!({ "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} }).to_string();
+    let mut function = cloud.function("refresh-secrets").await;
+    let process_id = function.process_id();
+    let faults = [
+        ("PutSecretValue", Fault::Cut),
+        ("PutSecretValue", Fault::throttled()),
+        ("CreateSecret", Fault::error(400, "InvalidRequestException", "scheduled for deletion")),
+        ("PutSecretValue", Fault::error(400, "LimitExceededException", "too many versions")),
+        ("PutItem", Fault::Cut),
+        ("Query", Fault::throttled()),
+        ("*", Fault::Cut),
+    ];
+    for (operation, fault) in &faults {
+        proxy.fail(operation, MANY, fault.clone());
+        let Outcome::Error(error) = function.invoke(&due).await else { panic!("{operation}: it was answered") };
+        assert_eq!(error["errorType"], "RunFailed", "{operation}: {error}");
+        assert!(!error.to_string().contains("eyJ"), "{error}");
+        proxy.heal();
+    }
+    let output = function.output();
+    for said in ["a mirrored token could not be refreshed", "may be scheduled for deletion", "mirrored tokens were not"]
+    {
+        assert!(output.contains(said), "{said}: {output}");
+    }
+
+    proxy.requests();
+    let mut runs = 0;
+    for written in [1, 0, 0] {
+        let Outcome::Response(run) = function.invoke(&due).await else { panic!("an error") };
+        assert_eq!((&run["outcome"], &run["written"]), (&json!("done"), &json!(written)), "{run}");
+        assert_eq!((&run["mirrored"], &run["failed"]), (&json!(1), &json!(0)), "{run}");
+        assert!(run["least_left_s"].as_u64().is_some_and(|left| (600..=1800).contains(&left)), "{run}");
+        runs += 1;
+    }
+    let made = proxy.requests();
+    assert_eq!((made["PutSecretValue"], made["CreateSecret"]), (1, 1), "tried, and then made: {made:?}");
+    assert_eq!(made.get("GetSecretValue"), None, "the keys are at hand, and what was written is never read: {made:?}");
+    assert!(!function.output().contains("eyJ"), "no token is in the log");
+    assert_eq!((function.process_id(), function.exited()), (process_id, None));
+    println!("counted: {} runs that failed, {runs} that did not", faults.len());
 }

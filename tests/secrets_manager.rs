@@ -376,3 +376,120 @@ async fn an_error_says_what_is_missing_and_never_what_was_written() {
     }
     assert!(!format!("{vault:?}").contains("hush"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_wait_for_their_turns_however_many_are_wanted_at_once_and_reading_waits_for_nobody() {
+    let (proxy, vault, client) = proxied().await;
+    let (names, turn) = (24, Duration::from_millis(25));
+    let name = |number: usize| format!("fresh/{number:03}");
+    // Not there yet: each is tried, and then made.
+    let many = async |work: &str| {
+        let running: Vec<_> = (0..names)
+            .map(|number| {
+                let (vault, work, name) = (vault.clone(), work.to_owned(), name(number));
+                tokio::spawn(async move {
+                    match work.as_str() {
+                        "put" => vault.put(&name, secret("token")).await,
+                        "delete" => vault.delete(&name).await,
+                        _ => vault.current(&name).await.map(drop),
+                    }
+                })
+            })
+            .collect();
+        for run in running {
+            run.await.unwrap().unwrap();
+        }
+    };
+    let mut paced = 0;
+    for (work, requests) in [
+        ("put", &[("PutSecretValue", names), ("CreateSecret", names)][..]),
+        ("put", &[("PutSecretValue", names)]),
+        ("delete", &[("DeleteSecret", names)]),
+    ] {
+        proxy.requests();
+        let (_, took) = timed(many(work)).await;
+        let made = proxy.requests();
+        assert_eq!(made, requests.iter().map(|(operation, times)| ((*operation).to_owned(), *times)).collect());
+        let changes: usize = made.values().sum();
+        let least = turn * u32::try_from(changes - 1).unwrap();
+        assert!(took >= least, "{changes} changes took {took:?}, and may not take less than {least:?}");
+        paced += changes;
+    }
+    many("current").await;
+    assert_eq!(proxy.requests()["GetSecretValue"], names);
+    assert!(client.get_secret_value().secret_id(vault.id_of(&name(0))).send().await.is_err(), "it is gone for good");
+    println!("counted: {paced} changes in their turns, 40 a second at most; {names} reads at once");
+}
+
+#[tokio::test]
+async fn after_too_much_nothing_is_changed_for_a_second() {
+    let (proxy, vault, _) = proxied().await;
+    vault.put(NAME, secret("one")).await.unwrap();
+    for operation in ["PutSecretValue", "DeleteSecret"] {
+        // As often as it is tried.
+        proxy.fail(operation, 3, Fault::throttled());
+        let work = async {
+            let outcome = match operation {
+                "PutSecretValue" => vault.put(NAME, secret("two")).await,
+                _ => vault.delete(NAME).await,
+            };
+            let said = unavailable(outcome);
+            assert!(said.contains(operation) && said.contains("ThrottlingException"), "{said}");
+            assert_eq!(current(&vault).await.unwrap().1, "one", "reading goes on");
+            vault.put(NAME, secret("one")).await.unwrap();
+        };
+        let ((), took) = timed(work).await;
+        assert!(took >= Duration::from_secs(1), "{operation}: {took:?}");
+    }
+    // Another refusal is nobody's fault but that request's.
+    proxy.fail("PutSecretValue", 1, Fault::error(400, "LimitExceededException", "too many versions"));
+    unavailable(vault.put(NAME, secret("three")).await);
+    vault.put(NAME, secret("four")).await.unwrap();
+    assert_eq!(current(&vault).await.unwrap().1, "four");
+    println!("counted: 2 times too much, 2 rests");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_may_be_one_that_nobody_may_write_to_and_is_made_all_the_same() {
+    let (proxy, vault, _) = proxied().await;
+    let denied = || Fault::error(400, "AccessDeniedException", "not authorized on resource: fresh/ada");
+    proxy.fail("PutSecretValue", 1, denied());
+    vault.put(NAME, secret("one")).await.unwrap();
+    assert_eq!(current(&vault).await.unwrap().1, "one");
+    // What is there and must not be written is said to be so, and not called a secret that comes and goes.
+    proxy.fail("PutSecretValue", 1, denied());
+    let said = unavailable(vault.put(NAME, secret("two")).await);
+    assert!(said.contains("may not do secretsmanager:PutSecretValue"), "{said}");
+    // To make it may be what is not allowed.
+    for first in [denied(), Fault::SlowReply(Duration::ZERO)] {
+        proxy.fail("PutSecretValue", 1, first);
+        proxy.fail("CreateSecret", 1, denied());
+        let said = unavailable(vault.put("fresh/new", secret("one")).await);
+        assert!(said.contains("may not do secretsmanager:CreateSecret"), "{said}");
+        proxy.heal();
+    }
+    // The same for deleting: it is looked for before a right is said to be missing.
+    proxy.fail("DeleteSecret", 1, denied());
+    vault.delete("fresh/never-was").await.unwrap();
+    proxy.fail("DeleteSecret", 1, denied());
+    let said = unavailable(vault.delete(NAME).await);
+    assert!(said.contains("may not do secretsmanager:DeleteSecret"), "{said}");
+    proxy.fail("DeleteSecret", 1, denied());
+    proxy.fail("ListSecrets", 1, denied());
+    let said = unavailable(vault.delete("fresh/never-was").await);
+    assert!(said.contains("may not do secretsmanager:DeleteSecret"), "{said}");
+    assert_eq!(current(&vault).await.unwrap().1, "one");
+    println!("counted: 7 refusals, 2 of them about what was not there");
+}
+
+#[tokio::test]
+async fn what_somebody_has_marked_for_deletion_is_deleted_at_once_and_its_name_can_be_used_again() {
+    let (_proxy, vault, client) = proxied().await;
+    vault.put(NAME, secret("one")).await.unwrap();
+    client.delete_secret().secret_id(vault.id_of(NAME)).recovery_window_in_days(30).send().await.unwrap();
+    unavailable(vault.put(NAME, secret("two")).await);
+    assert_eq!(vault.list("").await.unwrap(), [""; 0], "it is listed no more");
+    vault.delete(NAME).await.unwrap();
+    vault.put(NAME, secret("three")).await.unwrap();
+    assert_eq!(current(&vault).await.unwrap().1, "three");
+}

@@ -126,6 +126,7 @@ impl ServiceAccount {
         over_http(global, "credential service-account")?;
         let access = match &self.token_file {
             Some(file) => {
+                warn_if_others_read(file, 0o077);
                 let token = long_lived(file)?;
                 let url = global.url.clone().unwrap_or_else(|| token.issuer.to_string());
                 Access::of_service_account(&url, token, global)?
@@ -189,19 +190,22 @@ fn is_cut(asked_at: Timestamp, duration: Option<Duration>, ends: &str) -> bool {
 ///
 /// # Errors
 /// It cannot be read, or holds something else; nothing of it is in the error.
-fn long_lived(file: &Path) -> Result<ServiceAccountToken, CliError> {
+pub(super) fn long_lived(file: &Path) -> Result<ServiceAccountToken, CliError> {
     let failed = |why: &str| CliError::Failed(format!("{}: {why}", file.display()));
     let opened = File::open(file).map_err(|error| failed(&error.to_string()))?;
-    let mode = opened.metadata().map_err(|error| failed(&error.to_string()))?.mode();
-    if mode & 0o077 != 0 {
-        let file = file.display();
-        output::aside(&format!("WARNING: others may read the token in {file}: chmod 600 '{file}'"));
-    }
     // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
     let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 2));
     let most = MAX_TOKEN as u64 + 1;
     opened.take(most).read_to_string(&mut text).map_err(|error| failed(&error.to_string()))?;
     ServiceAccountToken::parse(&text).map_err(|why| failed(&why.to_string()))
+}
+
+/// Says it where a token's file may be read by others, whose permission bits are given: all but its owner, or the world.
+pub(super) fn warn_if_others_read(file: &Path, others: u32) {
+    if std::fs::metadata(file).is_ok_and(|data| data.mode() & others != 0) {
+        let file = file.display();
+        output::aside(&format!("WARNING: others may read the token in {file}: chmod 600 '{file}'"));
+    }
 }
 
 /// What goes into headers and onto terminals.

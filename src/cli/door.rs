@@ -73,6 +73,8 @@ pub(super) struct Access {
     pub(super) token: Secret<String>,
     /// When the token ends, if that is known.
     pub(super) token_ends_at: Option<Timestamp>,
+    /// When the login ends unless it is used before, if there is one and that is known.
+    pub(super) login_ends_at: Option<Timestamp>,
     /// Namespace and name, if it is a service account's.
     service_account: Option<(String, String)>,
     /// What stands in place of a login, and the variable that it is from.
@@ -138,6 +140,7 @@ impl Access {
             username: session.login.username,
             token: session.access,
             token_ends_at: session.access_ends_at,
+            login_ends_at: session.login.expires_at,
             service_account: None,
             passed: None,
         })
@@ -157,6 +160,7 @@ impl Access {
             remote,
             username: with.principal(),
             token_ends_at: with.expires_at,
+            login_ends_at: None,
             token: with.token,
             service_account: Some((with.namespace, with.name)),
             passed: None,

@@ -3,6 +3,7 @@
 //! Exit codes: 0, 1 refused or failed, 2 used wrongly. Errors go to stderr and say what to do next.
 
 mod acl;
+mod agent;
 mod ago;
 mod ask;
 mod backup;
@@ -97,6 +98,9 @@ pub(crate) struct Global {
 enum Command {
     /// Run the service on this machine
     Serve(serve::Serve),
+    /// Keep files with a token that is always fresh
+    #[command(after_help = agent::EXAMPLES)]
+    Agent(agent::Agent),
     /// Sign in over HTTP; the login is kept for the commands below
     #[command(after_help = LOGIN_EXAMPLES)]
     Login(login::Login),
@@ -254,6 +258,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve.run(settings).await,
+            Command::Agent(agent) => agent.run(&global, &settings).await,
             Command::Login(login) => login.run(&global).await,
             Command::Logout { forget } => login::logout(&global, forget).await,
             Command::Whoami => login::whoami(&global).await,

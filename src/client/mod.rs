@@ -1,11 +1,13 @@
 //! Speaks HTTP to a gatemint and to others' JWKS; used by `cli` alone.
 
+mod access_token;
 mod http;
 mod login;
 mod passed_config;
 mod remote;
 mod service_account_token;
 
+pub use access_token::{AccessToken, NoAccessToken, may_begin_one};
 pub use http::{Http, HttpError, WebUrl};
 pub use login::{Login, LoginFile, LoginFileError, Room, Turn};
 pub use passed_config::{BadPassedConfig, PassedConfig};

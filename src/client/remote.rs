@@ -260,30 +260,47 @@ impl Remote {
     /// `NoLogin`, `SessionOver`, and as [`Remote::sign_in`].
     pub async fn refresh(turn: &Turn, now: Timestamp) -> Result<(Self, Session), ClientError> {
         let login = turn.read()?.ok_or(ClientError::NoLogin)?;
-        let Some(token) = &login.refresh_token else { return Err(ClientError::NoLogin) };
+        if login.refresh_token.is_none() {
+            return Err(ClientError::NoLogin);
+        }
         let remote = Self::at(&login.url)?;
-        let form =
-            [("grant_type", "refresh_token"), ("refresh_token", token.expose()), ("client_id", &login.client_id)];
-        let url = remote.url.below(&["oauth2", "token"]);
         let room = turn.rehearse()?;
-        let answer = match remote.token(&url, &form).await {
-            // The answer may be what was lost: the same token again, at once, gets the same successor.
-            Err(ClientError::Http(HttpError::Unreachable { .. })) => remote.token(&url, &form).await?,
-            answer => answer?,
-        };
-        match answer {
-            Ok(reply) => {
-                let session = Self::session(login, reply, now).ok_or_else(|| strange(&url))?;
+        match remote.refresh_login(login.clone(), now).await {
+            Ok(session) => {
                 room.keep(&session.login)?;
                 Ok((remote, session))
             }
+            Err(error) => {
+                if matches!(error, ClientError::SessionOver { .. }) {
+                    // What it was signed in to is kept, for the next sign-in.
+                    room.keep(&Login { refresh_token: None, expires_at: None, ..login })?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Refreshes a login, which the caller has to keep: its refresh token is used up from here on.
+    ///
+    /// # Errors
+    /// `NoLogin`, `SessionOver`, and as [`Remote::sign_in`].
+    pub async fn refresh_login(&self, login: Login, now: Timestamp) -> Result<Session, ClientError> {
+        let Some(token) = &login.refresh_token else { return Err(ClientError::NoLogin) };
+        let form =
+            [("grant_type", "refresh_token"), ("refresh_token", token.expose()), ("client_id", &login.client_id)];
+        let url = self.url.below(&["oauth2", "token"]);
+        let answer = match self.token(&url, &form).await {
+            // The answer may be what was lost: the same token again, at once, gets the same successor.
+            Err(ClientError::Http(HttpError::Unreachable { .. })) => self.token(&url, &form).await?,
+            answer => answer?,
+        };
+        match answer {
+            Ok(reply) => Self::session(login, reply, now).ok_or_else(|| strange(&url)),
             Err(answer) => {
                 let told = Told::of(&answer);
                 if told.error.as_deref() != Some("invalid_grant") {
                     return Err(refused(&answer, &url));
                 }
-                // What it was signed in to is kept, for the next sign-in.
-                room.keep(&Login { refresh_token: None, expires_at: None, ..login.clone() })?;
                 let why = told.text().unwrap_or_default();
                 Err(ClientError::SessionOver { username: login.username, url: login.url, why })
             }

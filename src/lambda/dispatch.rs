@@ -9,9 +9,9 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-use super::{Function, authorizer, kind::Kind, raw_event, reply::Reply, rotation};
+use super::{Function, authorizer, kind::Kind, raw_event, reply::Reply, rotation, schedule};
 use crate::{
-    domain::Service,
+    domain::{Service, fresh_token::mirror::Run},
     http::{self, Options},
 };
 
@@ -27,6 +27,8 @@ pub(super) enum Answer {
     Http(Reply),
     /// To an authorizer event.
     Authorizer(authorizer::Verdict),
+    /// To a schedule event.
+    Schedule(Run),
     /// To who wants to know nothing but that it was done.
     Done,
 }
@@ -61,7 +63,7 @@ impl Desk {
             tracing::error!("a handler panicked; its caller was told of an internal error");
             match kind {
                 Kind::Http => Ok(Answer::Http(Reply::internal_error())),
-                Kind::Authorizer | Kind::Rotation => Err(Diagnostic {
+                Kind::Authorizer | Kind::Rotation | Kind::Schedule => Err(Diagnostic {
                     error_type: "InternalError".to_owned(),
                     error_message: "internal error".to_owned(),
                 }),
@@ -94,6 +96,7 @@ impl Desk {
             Kind::Rotation => {
                 rotation::answer(&self.service, &self.signing_secret, &event).await.map(|()| Answer::Done)
             }
+            Kind::Schedule => schedule::answer(&self.service).await.map(Answer::Schedule),
         }
     }
 
@@ -173,12 +176,17 @@ mod tests {
         }
     }
 
+    fn due() -> Value {
+        json!({ "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} })
+    }
+
     #[tokio::test]
     async fn each_function_answers_its_own_kind_of_event_and_names_it_to_the_others() {
         let functions = [
             (Function::Http(http::Function::Token), "request of an HTTP API", request("/oauth2/token")),
             (Function::Authorizer, "authorizer event", question()),
             (Function::RotateKeys, "rotation event", step()),
+            (Function::RefreshSecrets, "schedule event", due()),
         ];
         let of_nobody = json!({ "Records": [] });
         for (function, named, own) in &functions {
@@ -196,7 +204,7 @@ mod tests {
                 );
             }
         }
-        for event in [request("/healthz"), question(), step()] {
+        for event in [request("/healthz"), question(), step(), due()] {
             let refused = desk(Function::All).answer(of(event)).await.err();
             assert!(refused.is_none_or(|refused| refused.error_type != "UnsupportedEvent"));
         }

@@ -12,6 +12,8 @@ pub enum Function {
     Authorizer,
     /// The next keys: Secrets Manager asks for a rotation, step by step.
     RotateKeys,
+    /// Mirrored tokens written anew: a schedule asks for it.
+    RefreshSecrets,
     /// Every kind of event and every route, for a local run.
     All,
 }
@@ -20,6 +22,7 @@ pub enum Function {
 const ALL: &str = "all";
 const AUTHORIZER: &str = "authorizer";
 const ROTATE_KEYS: &str = "rotate-keys";
+const REFRESH_SECRETS: &str = "refresh-secrets";
 
 /// Why this is no function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +46,7 @@ pub enum NoFunction {
 
 fn names() -> String {
     let http = http::Function::ALL.map(|(_, name)| name);
-    [&http[..], &[AUTHORIZER, ROTATE_KEYS]].concat().join(", ")
+    [&http[..], &[AUTHORIZER, ROTATE_KEYS, REFRESH_SECRETS]].concat().join(", ")
 }
 
 impl Function {
@@ -51,6 +54,7 @@ impl Function {
         match name {
             AUTHORIZER => Some(Self::Authorizer),
             ROTATE_KEYS => Some(Self::RotateKeys),
+            REFRESH_SECRETS => Some(Self::RefreshSecrets),
             ALL => Some(Self::All),
             _ => name.parse().ok().map(Self::Http),
         }
@@ -62,6 +66,7 @@ impl Function {
             Self::Http(function) => function.name(),
             Self::Authorizer => AUTHORIZER,
             Self::RotateKeys => ROTATE_KEYS,
+            Self::RefreshSecrets => REFRESH_SECRETS,
             Self::All => ALL,
         }
     }
@@ -71,7 +76,7 @@ impl Function {
         match self {
             Self::Http(function) => Some(function),
             Self::All => Some(http::Function::Http),
-            Self::Authorizer | Self::RotateKeys => None,
+            Self::Authorizer | Self::RotateKeys | Self::RefreshSecrets => None,
         }
     }
 
@@ -81,16 +86,17 @@ impl Function {
             Self::Http(_) => &[Kind::Http],
             Self::Authorizer => &[Kind::Authorizer],
             Self::RotateKeys => &[Kind::Rotation],
-            Self::All => &[Kind::Http, Kind::Authorizer, Kind::Rotation],
+            Self::RefreshSecrets => &[Kind::Schedule],
+            Self::All => &[Kind::Http, Kind::Authorizer, Kind::Rotation, Kind::Schedule],
         }
     }
 
-    /// Whether it uses the vault: only who signs, judges refresh tokens or rotates keys does. The others get no client for
-    /// it, and need no right to it.
+    /// Whether it uses the vault: only who signs, judges refresh tokens, rotates keys or mirrors tokens does. The others
+    /// get no client for it, and need no right to it.
     pub(super) fn uses_vault(self) -> bool {
         match self {
             Self::Http(_) => self.signs(),
-            Self::RotateKeys | Self::All => true,
+            Self::RotateKeys | Self::RefreshSecrets | Self::All => true,
             Self::Authorizer => false,
         }
     }
@@ -99,7 +105,7 @@ impl Function {
     pub(super) fn signs(self) -> bool {
         match self {
             Self::Http(http::Function::Discovery) | Self::Authorizer | Self::RotateKeys => false,
-            Self::Http(_) | Self::All => true,
+            Self::Http(_) | Self::RefreshSecrets | Self::All => true,
         }
     }
 
@@ -150,6 +156,7 @@ mod tests {
         assert_eq!(resolve(Some(""), Some("discovery"), None), Ok(Function::Http(Routes::Discovery)));
         assert_eq!(resolve(Some("authorizer"), None, deployed), Ok(Function::Authorizer));
         assert_eq!(resolve(None, Some("rotate-keys"), deployed), Ok(Function::RotateKeys));
+        assert_eq!(resolve(None, Some("refresh-secrets"), deployed), Ok(Function::RefreshSecrets));
     }
 
     #[test]
@@ -173,7 +180,7 @@ mod tests {
         assert_eq!(
             refused,
             "GATEMINT_FUNCTION names an unknown function `tokens`; the known ones are token, discovery, gate, admin, \
-             http, authorizer, rotate-keys, all"
+             http, authorizer, rotate-keys, refresh-secrets, all"
         );
         assert!(resolve(None, Some("HTTP"), None).unwrap_err().to_string().starts_with("_HANDLER names"));
     }
@@ -181,7 +188,8 @@ mod tests {
     #[test]
     fn every_function_is_found_by_its_name_and_answers_something() {
         let all = Routes::ALL.map(|(function, _)| Function::Http(function));
-        for function in all.into_iter().chain([Function::Authorizer, Function::RotateKeys, Function::All]) {
+        let others = [Function::Authorizer, Function::RotateKeys, Function::RefreshSecrets, Function::All];
+        for function in all.into_iter().chain(others) {
             assert_eq!(Function::parse(function.name()), Some(function));
             assert!(!function.answers().is_empty());
             assert_eq!(function.routes().is_some(), function.answers().contains(&Kind::Http));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rotation::is_rotation;
+use super::{rotation::is_rotation, schedule::is_schedule};
 
 /// The kinds of events that some function answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Authorizer,
     /// One step of a rotation, asked for by Secrets Manager.
     Rotation,
+    /// A schedule's: it is time for a run.
+    Schedule,
 }
 
 impl Kind {
@@ -36,12 +38,15 @@ impl Kind {
         if is_rotation(event) {
             return Ok(Self::Rotation);
         }
+        if is_schedule(event) {
+            return Ok(Self::Schedule);
+        }
         Err(if has("httpMethod") {
             "an event of payload format 1.0 or of a load balancer"
         } else if has("Records") {
             "an event of a queue, a stream or a bucket"
         } else if has("detail-type") {
-            "an EventBridge or schedule event"
+            "an EventBridge event that is no schedule's"
         } else {
             "an event of a shape that gatemint does not know"
         })
@@ -53,6 +58,7 @@ impl Kind {
             Self::Http => "a request of an HTTP API or of a function URL, payload format 2.0",
             Self::Authorizer => "an authorizer event of an HTTP API, payload format 2.0",
             Self::Rotation => "a rotation event of Secrets Manager",
+            Self::Schedule => "a schedule event of EventBridge",
         }
     }
 }
@@ -71,6 +77,9 @@ mod tests {
         assert_eq!(Kind::of(&authorizer), Ok(Kind::Authorizer));
         let rotation = json!({ "SecretId": "a", "ClientRequestToken": "b", "Step": "createSecret" });
         assert_eq!(Kind::of(&rotation), Ok(Kind::Rotation));
+        let schedule =
+            json!({ "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} });
+        assert_eq!(Kind::of(&schedule), Ok(Kind::Schedule));
     }
 
     #[test]
@@ -80,7 +89,7 @@ mod tests {
         assert!(named(json!({ "version": "1.0", "type": "REQUEST", "methodArn": "a" })).contains("authorizer"));
         assert!(named(json!({ "version": "1.0", "routeArn": "a", "rawPath": "/" })).contains("authorizer"));
         assert!(named(json!({ "type": "TOKEN", "authorizationToken": "a", "methodArn": "a" })).contains("authorizer"));
-        assert!(named(json!({ "detail-type": "Scheduled Event" })).contains("schedule"));
+        assert!(named(json!({ "source": "aws.ec2", "detail-type": "EC2 Instance State" })).contains("no schedule's"));
         assert!(named(json!({ "Records": [] })).contains("queue"));
         for event in [json!(null), json!([]), json!(1), json!("a"), json!({}), json!({ "version": "2.0" })] {
             named(event);

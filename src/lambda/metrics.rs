@@ -13,15 +13,15 @@ use std::{
 };
 
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
     clock::Timestamp,
     metric::{
-        AUTHORIZATIONS, GRANTS, REPEATS, REPLAYS, REQUEST_DURATION, STORE_DURATION, STORE_RETRIES, STORE_ROUND_TRIPS,
-        THROTTLED,
+        AUTHORIZATIONS, GRANTS, MIRROR_FAILED, MIRROR_LEAST_LIFE, MIRROR_LEFT, MIRROR_WRITTEN, REPEATS, REPLAYS,
+        REQUEST_DURATION, STORE_DURATION, STORE_RETRIES, STORE_ROUND_TRIPS, THROTTLED,
     },
 };
 
@@ -42,7 +42,7 @@ struct Export {
     labels: &'static [&'static str],
 }
 
-const EXPORTS: [Export; 9] = [
+const EXPORTS: [Export; 13] = [
     Export { name: GRANTS, unit: "Count", labels: &["grant", "outcome"] },
     Export { name: AUTHORIZATIONS, unit: "Count", labels: &["outcome"] },
     Export { name: REPLAYS, unit: "Count", labels: &[] },
@@ -52,6 +52,10 @@ const EXPORTS: [Export; 9] = [
     Export { name: STORE_ROUND_TRIPS, unit: "Count", labels: &[] },
     Export { name: STORE_DURATION, unit: "Seconds", labels: &[] },
     Export { name: REQUEST_DURATION, unit: "Seconds", labels: &[] },
+    Export { name: MIRROR_WRITTEN, unit: "Count", labels: &[] },
+    Export { name: MIRROR_FAILED, unit: "Count", labels: &[] },
+    Export { name: MIRROR_LEFT, unit: "Count", labels: &[] },
+    Export { name: MIRROR_LEAST_LIFE, unit: "Seconds", labels: &[] },
 ];
 
 /// Names and values of labels.
@@ -67,6 +71,8 @@ struct Ledger(Mutex<BTreeMap<Series, Measured>>);
 enum Measured {
     Count(u64),
     Times(Vec<f64>),
+    /// What a gauge showed last.
+    Last(f64),
 }
 
 impl Ledger {
@@ -86,6 +92,11 @@ impl Ledger {
         if let Measured::Times(times) = ledger.entry(series.clone()).or_insert_with(|| Measured::Times(Vec::new())) {
             times.push(seconds);
         }
+    }
+
+    fn show(&self, series: &Series, value: f64) {
+        let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.insert(series.clone(), Measured::Last(value));
     }
 }
 
@@ -110,6 +121,17 @@ impl HistogramFn for Handle {
     }
 }
 
+/// Gauges of ours that are exported are set, never counted up or down.
+impl GaugeFn for Handle {
+    fn increment(&self, _: f64) {}
+
+    fn decrement(&self, _: f64) {}
+
+    fn set(&self, value: f64) {
+        self.ledger.show(&self.series, value);
+    }
+}
+
 struct IntoLedger(Arc<Ledger>);
 
 impl IntoLedger {
@@ -131,8 +153,8 @@ impl Recorder for IntoLedger {
         self.handle(key).map_or_else(Counter::noop, Counter::from_arc)
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.handle(key).map_or_else(Gauge::noop, Gauge::from_arc)
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -187,6 +209,7 @@ impl Measurements {
                     late.extend(times.chunks(VALUES).skip(1).map(|rest| (name, json!(rest))));
                     json!(times.get(..VALUES).unwrap_or(&times))
                 }
+                Measured::Last(value) => json!(value),
             };
             if labels.is_empty() {
                 plain.push((name, value));
@@ -357,6 +380,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_gauge_the_last_value_counts_and_no_value_is_no_life() {
+        let lines = lines_of(|| {
+            for seconds in [900.0, 720.0] {
+                gauge!(MIRROR_LEAST_LIFE).set(seconds);
+            }
+            counter!(MIRROR_FAILED).increment(0);
+        });
+        let [line] = &lines[..] else { panic!("one line: {lines:?}") };
+        assert_eq!(line[MIRROR_LEAST_LIFE], json!(720.0));
+        assert_eq!(line.get(MIRROR_FAILED), None, "nothing failed");
+        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["function"]]));
+    }
+
+    #[test]
     fn two_outcomes_are_two_lines_and_many_values_are_many() {
         let lines = lines_of(|| {
             for outcome in ["ok", "invalid_grant"] {
@@ -385,6 +422,7 @@ mod tests {
             crate::metric::store_called("get", "ok", Duration::ZERO);
             crate::metric::store_retried();
             crate::metric::request_answered("/v1/me", "GET", 200, Duration::ZERO);
+            crate::metric::mirrored(1, 1, 1, Some(Duration::from_secs(720)));
         });
         let lines = Measurements { ledger: recorder.0, function: "all".into() }.lines(NOW, "1");
         lines.iter().for_each(is_embedded_metric_format);

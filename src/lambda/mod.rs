@@ -9,6 +9,7 @@
 //! reply       http::Response → API Gateway's payload 2.0
 //! authorizer  may this request to somebody else's route pass?
 //! rotation    the four steps of a rotation, as Secrets Manager asks for them
+//! schedule    a run that writes mirrored tokens anew
 //! log         lines for CloudWatch, and what they must not hold
 //! metrics     lines that CloudWatch makes metrics of
 //! ```
@@ -27,6 +28,7 @@ mod metrics;
 mod raw_event;
 mod reply;
 pub mod rotation;
+mod schedule;
 mod start;
 
 pub use function::{Function, NoFunction, resolve};

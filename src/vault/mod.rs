@@ -2,7 +2,7 @@
 //!
 //! A secret has a name of one or more `/`-separated parts and a current version; a second, *staged* version can wait
 //! beside it until it is promoted by a compare-and-swap. The names in use are `keys/gatemint-jwt-secret` (the signing
-//! keys) and `refresh/gatemint-refresh-secret` (the pepper ring). A request id has 32 to 64 letters, digits and hyphens
+//! keys), `refresh/gatemint-refresh-secret` (the pepper ring) and `fresh/NAMESPACE` (mirrored tokens). A request id has 32 to 64 letters, digits and hyphens
 //! where Secrets Manager is to take it. A part is spelt with `a-z`, `0-9`, `.`, `_` and `-`,
 //! and neither begins with a dot nor ends in `.json`; another name answers `Unavailable`.
 

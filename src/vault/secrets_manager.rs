@@ -5,10 +5,17 @@
 //! 64 characters, which request ids have to be here. A rotation leaves AWSPENDING where it is, on what is current by
 //! then, and begins with AWSPENDING on a version without a value: neither is a staged version.
 //!
+//! Secrets Manager takes 50 changes a second from a whole account and region, whoever makes them, and throttles everybody
+//! beyond that. `put` and `delete`, of which many may be wanted at once, therefore take turns: see [`Pace`].
+//!
 //! What the SDK cannot be asked for: the value on its way, the request's and the answer's body and what is parsed from
 //! it, lies in buffers of the SDK that nobody wipes when they are given back. What is handed on is wiped as ever.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -19,6 +26,7 @@ use aws_sdk_secretsmanager::{
     primitives::Blob,
     types::{Filter, FilterNameStringType},
 };
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     SecretVersion, Vault, VaultError,
@@ -36,12 +44,60 @@ const PENDING: &str = "AWSPENDING";
 const PATIENCE: Duration = Duration::from_millis(4500);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(2);
+/// From one change to the next: 40 a second, of the 50 of each kind that an account has in a region. The rest is left to
+/// rotations, and to the account's other programs.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(25);
+/// How long nothing is changed after Secrets Manager has said that there was too much.
+const REST: Duration = Duration::from_secs(1);
+/// As many names as a page of a list holds at most.
+const PAGE: i32 = 100;
 
 /// A [`Vault`] in Secrets Manager.
 #[derive(Clone, Debug)]
 pub struct SecretsManagerVault {
     client: Client,
     prefix: String,
+    pace: Arc<Pace>,
+}
+
+/// Lets changes begin one after the other, with a pause between two, however many want to at once; reading waits for
+/// nobody. It counts for a vault and its clones: another process has a pace of its own.
+#[derive(Debug, Default)]
+struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    /// Takes the next turn, and waits for it. Turns that nobody wanted are not saved up.
+    async fn turn(&self) {
+        let begins = {
+            let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let begins = next.map_or_else(now, |next| next.max(now()));
+            *next = Some(begins + BETWEEN_CHANGES);
+            begins
+        };
+        sleep_until(begins).await;
+    }
+
+    /// Lets nobody begin for a while who has no turn yet.
+    fn rest(&self) {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested = now() + REST;
+        *next = Some(next.map_or(rested, |next| next.max(rested)));
+    }
+
+    /// A change in its turn.
+    async fn change<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.turn().await;
+        let outcome = work.await;
+        if outcome.as_ref().is_err_and(Failure::is_throttled) {
+            self.rest();
+        }
+        outcome
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pause between requests; nothing is judged by it")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Which version is meant.
@@ -78,7 +134,7 @@ impl SecretsManagerVault {
             .with_initial_backoff(Duration::from_millis(100))
             .with_max_backoff(Duration::from_secs(1));
         let config = Builder::from(config).timeout_config(timeouts).retry_config(retries).build();
-        Self { client: Client::from_conf(config), prefix: prefix.into() }
+        Self { client: Client::from_conf(config), prefix: prefix.into(), pace: Arc::default() }
     }
 
     /// What a secret is called in the account.
@@ -174,6 +230,15 @@ impl SecretsManagerVault {
         let written = request.set_secret_string(text).set_secret_binary(bytes).send().await;
         written.map(drop).map_err(|error| Failure::of("PutSecretValue", &id, Says::CodeAlone, &error))
     }
+
+    /// Makes a secret.
+    async fn make(&self, name: &str, value: &Secret<Vec<u8>>) -> Result<(), Failure> {
+        let id = self.id_of(name);
+        let (text, bytes) = as_text_or_bytes(value);
+        let request = self.client.create_secret().name(&id).set_secret_string(text).set_secret_binary(bytes);
+        let made = request.send().await;
+        made.map(drop).map_err(|error| Failure::of("CreateSecret", &id, Says::CodeAlone, &error))
+    }
 }
 
 /// As text where it is text: an operator can read it in the console then, and GenerateSecretString writes such.
@@ -192,13 +257,9 @@ impl Vault for SecretsManagerVault {
 
     async fn create(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
         check_name(name)?;
-        let id = self.id_of(name);
-        let (text, bytes) = as_text_or_bytes(&value);
-        let request = self.client.create_secret().name(&id).set_secret_string(text).set_secret_binary(bytes);
-        let Err(error) = request.send().await else { return Ok(()) };
-        let failure = Failure::of("CreateSecret", &id, Says::CodeAlone, &error);
-        if failure.code != "ResourceExistsException" {
-            return Err(failure.unavailable());
+        match self.make(name, &value).await {
+            Err(failure) if failure.code == "ResourceExistsException" => {}
+            made => return made.map_err(Failure::unavailable),
         }
         // AWS itself recognises a request that is tried again; not everything that stands in for it does.
         let standing = self.current(name).await?;
@@ -280,36 +341,53 @@ impl Vault for SecretsManagerVault {
         }
     }
 
+    /// In its turn, and so is what makes the secret where there is none. One that is scheduled for deletion is not written
+    /// to: whoever did that restores it, or waits; `delete` and `put` make a new one.
     async fn put(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
         check_name(name)?;
         for _ in 0..2 {
-            match self.write(name, None, CURRENT, &value).await {
-                Err(failure) if failure.code == "ResourceNotFoundException" => {}
+            let refused = match self.pace.change(self.write(name, None, CURRENT, &value)).await {
+                // Where rights are given by names, a secret that is not there may be refused for want of a right.
+                Err(failure) if failure.is_absent() || failure.is_denied() => failure,
                 written => return written.map_err(Failure::unavailable),
-            }
-            match self.create(name, value.clone()).await {
+            };
+            match self.pace.change(self.make(name, &value)).await {
                 // Somebody else was faster: then it can be written to.
-                Err(VaultError::Conflict(_)) => {}
-                created => return created,
+                Err(failure) if failure.code == "ResourceExistsException" && refused.is_absent() => {}
+                // It is there, so the right to write to it is what is missing.
+                Err(failure) if failure.code == "ResourceExistsException" => return Err(refused.unavailable()),
+                made => return made.map_err(Failure::unavailable),
             }
         }
         Err(VaultError::unavailable(format!("{} comes and goes", self.id_of(name))))
     }
 
+    /// In its turn, and for good: also one that is scheduled for deletion is gone after it. AWS may take a moment until the
+    /// name is free.
     async fn delete(&self, name: &str) -> Result<(), VaultError> {
         check_name(name)?;
         let id = self.id_of(name);
         let request = self.client.delete_secret().secret_id(&id).force_delete_without_recovery(true);
-        let Err(error) = request.send().await else { return Ok(()) };
-        let failure = Failure::of("DeleteSecret", &id, Says::All, &error);
-        if failure.code == "ResourceNotFoundException" { Ok(()) } else { Err(failure.unavailable()) }
+        let deleted = async {
+            let deleted = request.send().await;
+            deleted.map(drop).map_err(|error| Failure::of("DeleteSecret", &id, Says::All, &error))
+        };
+        match self.pace.change(deleted).await {
+            Err(failure) if failure.is_absent() => Ok(()),
+            // As in `put`: one that is not there has no rights.
+            Err(failure) if failure.is_denied() => match self.list(name).await {
+                Ok(names) if !names.iter().any(|listed| listed == name) => Ok(()),
+                _ => Err(failure.unavailable()),
+            },
+            deleted => deleted.map_err(Failure::unavailable),
+        }
     }
 
-    /// On AWS a list may be some minutes old.
+    /// On AWS a list may be some minutes old, and it has none that is scheduled for deletion.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
         let start = self.id_of("");
         let filter = Filter::builder().key(FilterNameStringType::Name).values(self.id_of(prefix)).build();
-        let mut pages = self.client.list_secrets().filters(filter).into_paginator().send();
+        let mut pages = self.client.list_secrets().filters(filter).max_results(PAGE).into_paginator().send();
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| Failure::of("ListSecrets", &start, Says::All, &error).unavailable())?;
@@ -364,6 +442,17 @@ impl Failure {
     /// There is nothing to read.
     fn is_absent(&self) -> bool {
         self.code == "ResourceNotFoundException"
+    }
+
+    /// A right is missing; or there is no such secret, and who may not see that is told so.
+    fn is_denied(&self) -> bool {
+        self.code == "AccessDeniedException"
+    }
+
+    /// There was too much, here or elsewhere in the account, and it was still too much when it was tried again.
+    fn is_throttled(&self) -> bool {
+        ["Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"]
+            .contains(&self.code.as_str())
     }
 
     /// The labels are not where the request takes them to be.

@@ -144,11 +144,16 @@ def fill(text, kept):
     return text
 
 
+def admin(password):
+    """The first admin's credentials, as events have them."""
+    return {"admin_password": password, "admin_basic": base64.b64encode(f"admin:{password}".encode()).decode()}
+
+
 def at_home(place):
     """The settings of a data directory that a first start has made, and what fills the events' first placeholders."""
     data = place / "data"
     with Serve(data) as serve:
-        return {"GATEMINT_DATA": str(data)}, {"admin_password": serve.admin_password(), "signing_secret": SIGNING_SECRET}
+        return {"GATEMINT_DATA": str(data)}, {**admin(serve.admin_password()), "signing_secret": SIGNING_SECRET}
 
 
 def in_the_cloud(place, emulator):
@@ -168,7 +173,7 @@ def in_the_cloud(place, emulator):
     for command in (["key", "rotate"], ["key", "rotate", "--refresh"], ["user", "create", "admin", "--role", "admin", "--password-stdin"]):
         environment = {**ENVIRONMENT, **settings, "GATEMINT_ISSUER": ISSUER, "HOME": str(place)}
         subprocess.run([BIN, *command], input=password, env=environment, text=True, timeout=60, check=True)
-    return settings, {"admin_password": password, "signing_secret": f"{name}/{SIGNING_SECRET}"}
+    return settings, {**admin(password), "signing_secret": f"{name}/{SIGNING_SECRET}"}
 
 
 def run_all(watches, steps, events, kept, where):
@@ -198,7 +203,9 @@ def judged(step, answer, kept):
     print(f"{step['event']}: {status or error or body}", flush=True)
     right = status == step.get("status") and all(part in body for part in step.get("body_contains", []))
     right = right and all(part in headers.get(name, "") and name in headers for name, part in step.get("headers", {}).items())
-    if right and (step["error"] in error if error and "error" in step else not error and "error" not in step):
+    # A long one is broken into lines.
+    said = [*error, " ".join(filter(None, error))] if error else []
+    if right and ("error" in step) == bool(error) and ("error" not in step or any(step["error"] in one for one in said)):
         return None
     return f"{step['event']}: {status} {headers} {error} instead of {step.get('status')} {step.get('error')}: {body}"
 

@@ -23,7 +23,7 @@ from deploy import Emulator  # noqa: E402
 
 BOOTSTRAP = Path(BIN).with_name("gatemint-lambda")
 # Roles, and the functions that have them: the template's names.
-FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Gate": "gate", "Admin": "admin", "Authorizer": "authorizer", "RotateKeys": "rotate-keys"}
+FUNCTIONS = {"Token": "token", "Discovery": "discovery", "Gate": "gate", "Admin": "admin", "Authorizer": "authorizer", "RotateKeys": "rotate-keys", "RefreshSecrets": "refresh-secrets"}
 
 
 # What the stack beside is to permissions, the namespace of the tests' own gate tokens, and the cookie of links.
@@ -187,6 +187,28 @@ class Deployed:
             return list(pool.map(send, forms))
 
     # ---- Behind the scenes ----
+
+    def mirrored_id(self, namespace):
+        """What the secret with a namespace's token is called."""
+        return f"{self.operator['GATEMINT_VAULT'].removeprefix('secretsmanager:')}/fresh/{namespace}"
+
+    def mirrored(self, namespace):
+        """The token in it, or none."""
+        try:
+            found = self.secrets.get_secret_value(SecretId=self.mirrored_id(namespace))
+        except self.secrets.exceptions.ResourceNotFoundException:
+            return None
+        return json.loads(found["SecretString"])["AUTH_TOKEN"]
+
+    def mirror_token(self, name, wanted=True):
+        """An admin's wish that a user's token is mirrored, or is not any more."""
+        return self.json(f"/v1/users/{name}", self.admin, {"mirror_token": wanted}, "PATCH")
+
+    def asked_to_refresh(self):
+        """What a run came to that a schedule asks for, or how it failed; and whether it did."""
+        event = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+        answer = self.functions.invoke(FunctionName=self.names["RefreshSecrets"], Payload=json.dumps(event))
+        return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
     def processes(self, logical):
         """The processes that are a function of this stack now."""

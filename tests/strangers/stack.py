@@ -22,12 +22,13 @@ OTHER = "https://other.example.org"
 
 def main():
     with Emulator() as emulator:
-        stack = Deployed(emulator)
+        stack = Deployed(emulator, parameters={"MirrorTokens": "on"})
         stack.beside()
         counted(f"{len(stack.names)} resources of template.yaml deployed, {len(emulator.resources('guarded'))} of a stack beside it")
         first_keys(stack)
         first_admin(stack)
         a_site_beside(stack)
+        a_mirror_begins(stack)
         every_route_is_served(stack)
         a_sessions_life(stack)
         parallel_refreshes(stack)
@@ -36,7 +37,7 @@ def main():
         a_one_time_link(stack)
         an_exchange(stack)
         a_service_accounts_life(stack)
-        finish_rotation = every_right_is_needed(stack)
+        finish_rotation = every_right_is_needed(stack, before={"RefreshSecrets": lambda: a_mirrored_secret(stack)})
         what_alarms_are_about_is_written(stack)
         a_rotation_under_load(stack, finish_rotation)
         a_stack_with_parameters(emulator, stack)
@@ -55,6 +56,7 @@ PARAMETERS = {
     "TokenMemory": "512",
     "TokenReservedConcurrency": "40",
     "TableDeletionProtection": "true",
+    "MirrorTokens": "on",
     "Alarms": "on",
     "AlarmTopic": "arn:aws:sns:us-east-1:000000000000:operators",
 }
@@ -74,9 +76,9 @@ def a_stack_with_parameters(emulator, stack):
     allowed = curl(f"{url}/v1/me", *preflight).body.lower()
     check("access-control-allow-origin: https://app.example.org" in allowed, f"a page of the chosen origin may ask: {allowed}")
     alarms = emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 6, "whom the alarms tell")
+    equal([alarm["AlarmActions"] for alarm in alarms], [[PARAMETERS["AlarmTopic"]]] * 9, "whom the alarms tell")
     alarmed = {one["Value"] for alarm in alarms for one in alarm["Dimensions"] if one["Name"] in ("function", "FunctionName")}
-    equal(alarmed, {names[logical] for logical in ("Token", "Authorizer", "RotateKeys")}, "the functions that alarms are about, by their own names")
+    equal(alarmed, {names[logical] for logical in ("Token", "Authorizer", "RotateKeys", "RefreshSecrets")}, "the functions that alarms are about, by their own names")
     told = answered(other.json("/api/v1/config", other.admin), 200, "what Apolo's clients are told").json()
     equal((told["orgs"][0]["name"], told["clusters"][0]["name"]), ("acme", "west"), "the organisation that was chosen, and the cluster")
     what_was_chosen_for_gate_tokens(other)
@@ -85,7 +87,13 @@ def a_stack_with_parameters(emulator, stack):
     secrets = emulator.client("secretsmanager")
     versions = lambda: [secrets.get_secret_value(SecretId=names[name])["VersionId"] for name in ("SigningSecret", "RefreshSecret")]  # noqa: E731
     before = versions()
-    emulator.update("other", ROOT / "template.yaml", {**PARAMETERS, "RequestsPerSecond": "7", "TokenMemory": "2048", "Alarms": "off"})
+    there = lambda: {name for name in emulator.resources("other") if name.startswith("RefreshSecrets")}  # noqa: E731
+    equal(len(there()), 6, f"what there is for mirrored tokens: {there()}")
+    emulator.update("other", ROOT / "template.yaml", {**PARAMETERS, "RequestsPerSecond": "7", "TokenMemory": "2048", "Alarms": "off", "MirrorTokens": "off"})
+    equal(there(), set(), "what there is for mirrored tokens when nobody mirrors")
+    functions = {one["FunctionName"] for one in emulator.client("lambda").list_functions()["Functions"]}
+    rules = {one["Name"] for one in emulator.client("events").list_rules()["Rules"]}
+    check({names["RefreshSecrets"], names["RefreshSecretsSchedule"]}.isdisjoint(functions | rules), "the function and its schedule are gone")
     equal(versions(), before, "the versions of the secrets after an update")
     equal(emulator.client("cloudwatch").describe_alarms()["MetricAlarms"], [], "the alarms, switched off")
     emulator.client("cloudformation").delete_stack(StackName="other")
@@ -187,6 +195,86 @@ def a_site_beside(stack):
     equal(made["resource"], GUARDED, "its resource")
 
 
+def a_mirror_begins(stack):
+    """Somebody's token is to be mirrored from now on; the rule of the stack is what will see to it."""
+    answered(stack.password_grant("mira", stack.guest("mira")), 200, "a password grant")
+    equal(answered(stack.mirror_token("mira"), 200, "a wish").json()["mirror_token"], True, "what the account says of it")
+
+
+def a_mirrored_secret(stack):
+    """The rule has had a run written; then runs by hand: a token that passes, goes on with its account, and ends with it."""
+    deadline = time.monotonic() + 150
+    while not (token := stack.mirrored("mira")):
+        check(time.monotonic() < deadline, "no run by schedule in more than two minutes")
+        time.sleep(0.5)
+    emulator = stack.emulator
+    emulator.client("events").disable_rule(Name=stack.names["RefreshSecretsSchedule"])
+
+    done = {"asked": 1, "runs": 0, "written": 0, "removed": 0}
+
+    def passes(token, status, what):
+        done["asked"] += 2
+        answered(stack.guarded(token), status, f"the guarded route with {what}")
+        return answered(stack.verify(token, stack.guarded_target), status, f"a proxy's question about {what}")
+
+    equal(headers(passes(token, 200, "a token that a run by schedule has written"))["kubeflow-userid"], "mira", "whom the proxy is told")
+    claims = decoded(token)
+    equal((claims["preferred_username"], claims["namespace"]), ("mira", "mira"), "whose token it is")
+    check(claims["exp"] - time.time() >= 600, "what is left of it is ten minutes or more")
+    check(stack.introspect(token), "it stands")
+
+    def run(**expected):
+        told, failed = stack.asked_to_refresh()
+        # A run by schedule may still have been under way.
+        while not failed and told["outcome"] == "busy" and time.monotonic() < deadline + 150:
+            time.sleep(0.5)
+            told, failed = stack.asked_to_refresh()
+        check(not failed, f"a run failed: {told}")
+        has = {name: told[name] for name in ("outcome", "written", "removed", "failed", "left")}
+        equal(has, {"outcome": "done", "written": 0, "removed": 0, "failed": 0, "left": 0, **expected}, "what a run has done")
+        done.update(runs=done["runs"] + 1, **{name: done[name] + told[name] for name in ("written", "removed")})
+        return told
+
+    # Nothing is due; a doubled event does no harm.
+    for _ in range(2):
+        left = run()["least_left_s"]
+        check(600 <= left <= 1800, f"the shortest life of a mirrored token: {left} s")
+    equal(stack.mirrored("mira"), token, "the token, which was not written again")
+    metrics = dict(stack.metrics("RefreshSecrets"))
+    wanted = {"gatemint_mirror_written_total", "gatemint_mirror_least_left_seconds"}
+    check(wanted <= set(metrics), f"what a run has done is measured: {metrics}")
+    equal([metrics[name] for name in sorted(wanted)], [{"function": stack.names["RefreshSecrets"]}] * 2, "under which dimensions")
+
+    password = stack.guest("milo")
+    answered(stack.password_grant("milo", password), 200, "a password grant")
+    answered(stack.mirror_token("milo"), 200, "a wish")
+    run(written=1)
+    passes(stack.mirrored("milo"), 200, "a mirrored token")
+    # Off: the secret goes, and the account stays. On again: it is back.
+    answered(stack.mirror_token("milo", False), 200, "another wish")
+    run(removed=1)
+    equal(stack.mirrored("milo"), None, "the secret of a token that is mirrored no more")
+    answered(stack.mirror_token("milo"), 200, "a third wish")
+    run(written=1)
+    token = stack.mirrored("milo")
+    answered(stack.json("/v1/users/milo", stack.admin, {"enabled": False}, "PATCH"), 200, "an account that is disabled")
+    passes(token, 401, "the token of a disabled account")
+    run(removed=1)
+    equal(stack.mirrored("milo"), None, "the secret of a disabled account")
+    answered(stack.json("/v1/users/milo", stack.admin, {"enabled": True}, "PATCH"), 200, "an account that is enabled")
+    answered(stack.password_grant("milo", password), 200, "a password grant")
+    run(written=1)
+    token = stack.mirrored("milo")
+    passes(token, 200, "a mirrored token after another sign-in")
+    answered(stack.json("/v1/users/milo", stack.admin, method="DELETE"), 204, "the end of the account")
+    passes(token, 401, "the token of an account that is no more")
+    run(removed=1)
+    equal(stack.mirrored("milo"), None, "the secret of an account that is no more")
+    check(stack.mirrored("mira"), "nobody else's secret went with it")
+    asked = f"tokens in secrets asked about {done['asked']} times"
+    counted(f"1 token mirrored by the rule's own run; {done['runs']} runs by hand: {done['written']} tokens written, {done['removed']} secrets removed; {asked}")
+
+
 def every_route_is_served(stack):
     """Every route of the OpenAPI document reaches a function that knows it, with every method, and so does OPTIONS."""
     asked = 0
@@ -205,7 +293,7 @@ def every_route_is_served(stack):
         concrete = re.sub(r"\{[^}]+\}", "x", path)
         for method in ("GET", "POST", "DELETE", "PUT", "OPTIONS"):
             answer = stack.curl(concrete, "-X", method)
-            check(answer.status in (200, 400, 401, 403, 405), f"{method} {concrete} without a credential: {answer.status} {answer.body}")
+            check(answer.status in (200, 400, 401, 403, 405, 415), f"{method} {concrete} without a credential: {answer.status} {answer.body}")
             asked += 1
     nowhere = answered(stack.curl("/nowhere", "-i"), 404, "a path that nobody serves")
     check("application/problem+json" in nowhere.body, f"a 404 of ours: {nowhere.body}")

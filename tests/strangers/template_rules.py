@@ -34,21 +34,26 @@ TABLE = {
     "admin": {"write": "account session client gate sa perm used site fresh names", "read": "keys", "secrets": {"SigningSecret": "read"}},
     "authorizer": {"write": "", "read": "account session client gate sa perm used site fresh names keys", "secrets": {}},
     "rotate-keys": {"write": "keys", "read": "", "secrets": {"SigningSecret": "write"}},
+    "refresh-secrets": {"write": "fresh", "read": "account names keys", "secrets": {"SigningSecret": "read", "mirrored": "make"}},
 }
 READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
 WRITES = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
-# A transaction's item that stays as it is. Who grants asks that of an account.
-CHECKS = {"admin": {"dynamodb:ConditionCheckItem"}}
+# A transaction's item that stays as it is. Who grants asks that of an account; a sign-in of the token that is always fresh,
+# where another one has begun it.
+CHECKS = {"admin": {"dynamodb:ConditionCheckItem"}, "token": {"dynamodb:ConditionCheckItem"}}
 READS_SECRET = {"secretsmanager:GetSecretValue"}
 WRITES_SECRET = {"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
+# Mirrored tokens are written and deleted, and never read; to look for those that nobody knows takes the names of all secrets.
+MAKES_SECRETS = {"secretsmanager:CreateSecret", "secretsmanager:PutSecretValue", "secretsmanager:DeleteSecret"}
+LISTS_SECRETS = {"secretsmanager:ListSecrets"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # How long each may take, in seconds: less than who asks it waits.
-TIMEOUTS = {"token": 25, "discovery": 25, "gate": 25, "admin": 25, "authorizer": 10, "rotate-keys": 60}
+TIMEOUTS = {"token": 25, "discovery": 25, "gate": 25, "admin": 25, "authorizer": 10, "rotate-keys": 60, "refresh-secrets": 120}
 # The logs that say who did what.
 AUDITED = {"token", "gate", "admin", "rotate-keys"}
 # Settings that every function of a kind is told alike, and those that one alone is told.
 SETTINGS_OF = {
-    "GATEMINT_CLUSTER": {"token", "discovery", "gate", "admin", "authorizer", "rotate-keys"},
+    "GATEMINT_CLUSTER": {"token", "discovery", "gate", "admin", "authorizer", "rotate-keys", "refresh-secrets"},
     # An exchange mints, too.
     "GATEMINT_GATE_MAX_LIFE": {"token", "gate"},
     "GATEMINT_LINK_TARGET": {"gate"},
@@ -57,11 +62,15 @@ SETTINGS_OF = {
     "GATEMINT_SIGNING_ALG": {"rotate-keys"},
 }
 
+# What there is only where tokens are mirrored. Where alarms are wanted besides, those about it.
+MIRROR = {f"RefreshSecrets{part}" for part in ("", "Role", "Log", "Schedule", "Permission", "EventInvokeConfig")}
+MIRROR_ALARMS = {"MirrorFailedAlarm", "MirrorMissedAlarm", "MirrorOldAlarm"}
+
 # The dimensions of the metrics that alarms are about: they have to be the written ones exactly. `function` is the deployed
 # function's name.
-WRITTEN = [{"function": {"Ref": "Token"}}, {"function": {"Ref": "Authorizer"}, "outcome": "unavailable"}]
+WRITTEN = [{"function": {"Ref": "Token"}}, {"function": {"Ref": "Authorizer"}, "outcome": "unavailable"}, {"function": {"Ref": "RefreshSecrets"}}]
 # What Lambda counts by itself.
-COUNTED = [("Throttles", "Token"), ("Throttles", "Authorizer"), ("Errors", "RotateKeys")]
+COUNTED = [("Throttles", "Token"), ("Throttles", "Authorizer"), ("Errors", "RotateKeys"), ("Errors", "RefreshSecrets"), ("Invocations", "RefreshSecrets")]
 
 # Who may call a function, and about what: nobody else's API, and nobody else's secret.
 OF_THE_API = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/"
@@ -73,17 +82,19 @@ PERMISSIONS = {
         "SourceArn": {"Ref": "SigningSecret"},
         "SourceAccount": {"Ref": "AWS::AccountId"},
     },
+    "RefreshSecrets": {"Principal": "events.amazonaws.com", "SourceArn": {"Fn::GetAtt": ["RefreshSecretsSchedule", "Arn"]}},
 }
 
 # The piece of the stack's id that names hold, and what a vault calls the two secrets.
 BIRTH = {"Fn::Select": [0, {"Fn::Split": ["-", {"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}]}]}
 VAULT = "${AWS::StackName}-${Birth}"
+MIRRORED = {"Fn::Sub": ["arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:" + f"{VAULT}/fresh/*", {"Birth": BIRTH}]}
 
 # Which function serves a path, the first line that fits.
 OWNERS = [
-    (r"/oauth2/.*|/realms/[^/]+/protocol/openid-connect/(token|revoke|logout|token/introspect)|/v1/me/password", "token"),
+    (r"/oauth2/.*|/realms/[^/]+/protocol/openid-connect/(token|revoke|logout|token/introspect)|/v1/me/password|/refresh-token-download", "token"),
     (r"/\.well-known/.*|/realms/[^/]+/protocol/openid-connect/certs|/openid/v1/jwks|/healthz|/readyz|/openapi\.json|/docs", "discovery"),
-    (r"/v1/.*|/api/v1/(config|service_accounts(/.*)?|users/.*|namespaces/.*)|/kubernetes/.*", "admin"),
+    (r"/v1/.*|/webhooks/.*|/api/v1/(config|service_accounts(/.*)?|users/.*|namespaces/.*)|/kubernetes/.*", "admin"),
     (r"/apis/(rbac\.authorization\.k8s\.io/v1/namespaces/.*|authentication\.k8s\.io/v1/tokenreviews)", "admin"),
     (r"/auth/(jwt/(request|set)|verify(/.*)?)|/version/?|/api(/.*)?|/apis(/.*)?", "gate"),
 ]
@@ -96,7 +107,8 @@ SETTINGS = set(re.findall(r'"(GATEMINT_[A-Z_]+)"', source("settings.rs")))
 SIGNING, REFRESH = (re.search(r'const SECRET: .* = "(.+)";', source("domain", *place))[1] for place in (("key", "set.rs"), ("session", "peppers.rs")))
 METRICS = set(re.findall(r'"(gatemint_[a-z_]+)"', source("metric.rs")))
 FAMILIES = re.findall(r'Self::\w+ => "(\w+)"', source("http", "forward_auth", "families.rs"))
-ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in (*plain_routes(), *with_a_slash())}
+PLAIN = {*plain_routes(), *with_a_slash(), "/refresh-token-download", "/webhooks/add-auth-token"}
+ROUTES = json.loads((ROOT / "tests" / "openapi.json").read_text())["paths"] | {path: dict.fromkeys(("get", "post", "delete")) for path in PLAIN}
 
 
 class NoManagedPolicies:
@@ -169,6 +181,7 @@ def problems(template):
     yield from alarms_as_promised(whole, of)
     yield from api_as_promised(names, of)
     yield from nothing_said(whole, of)
+    yield from mirror_as_promised(whole, of)
 
 
 def rights(names, functions, of):
@@ -198,7 +211,8 @@ def rights(names, functions, of):
         writes |= set(row.get("only_write", "").split()) & KINDS
         if kinds != {"read": reads, "write": writes}:
             yield f"{function}: kinds of rows are {kinds}"
-        if secrets != {name: {"read", how} for name, how in row["secrets"].items()}:
+        promised = {name: {"make", "list"} if how == "make" else {"read", how} for name, how in row["secrets"].items()}
+        if secrets != promised:
             yield f"{function}: secrets are {secrets}"
 
 
@@ -230,11 +244,18 @@ def judged(function, logical, statement, kinds, secrets):
                 yield f"{sid}: it is about {one}"
             else:
                 secrets.setdefault(one["Ref"], set()).add("read" if actions <= READS_SECRET else "write")
+    elif actions == MAKES_SECRETS:
+        if resource != [MIRRORED]:
+            yield f"{sid}: it is about {resource}"
+        secrets.setdefault("mirrored", set()).add("make")
+    elif actions == LISTS_SECRETS:
+        secrets.setdefault("mirrored", set()).add("list")
     elif actions <= LOGS:
         if resource != {"Fn::GetAtt": [f"{logical}Log", "Arn"]}:
             yield f"{sid}: it is about {resource}"
     else:
-        yield f"{sid}: actions that nobody needs: {sorted(actions - READS - WRITES - READS_SECRET - WRITES_SECRET - LOGS)}"
+        known = READS | WRITES | READS_SECRET | WRITES_SECRET | MAKES_SECRETS | LISTS_SECRETS | LOGS
+        yield f"{sid}: actions that nobody needs, or in one statement that are two: {sorted(actions - known) or sorted(actions)}"
 
 
 def functions_as_promised(names, functions, resources):
@@ -303,6 +324,27 @@ def state_as_promised(whole, of):
     yield from (f"the parameter {name} is not described" for name, one in whole["Parameters"].items() if len(one.get("Description", "")) < 20)
 
 
+def mirror_as_promised(whole, of):
+    """Where nobody mirrors tokens nothing of it is there; where somebody does, a run is asked for every two minutes, and once."""
+    resources = whole["Resources"]
+    conditions = {name: resource.get("Condition") for name, resource in resources.items()}
+    found = {condition: {name for name, has in conditions.items() if has == condition} for condition in ("HasMirror", "HasMirrorAlarms")}
+    if found != {"HasMirror": MIRROR, "HasMirrorAlarms": MIRROR_ALARMS}:
+        yield f"what there is for mirrored tokens, and only for them: {found}"
+    if whole["Parameters"]["MirrorTokens"]["Default"] != "off" or whole["Conditions"]["HasMirror"] != {"Fn::Equals": [{"Ref": "MirrorTokens"}, "on"]}:
+        yield "tokens are mirrored unasked"
+    if whole["Conditions"]["HasMirrorAlarms"] != {"Fn::And": [{"Condition": "HasMirror"}, {"Condition": "HasAlarms"}]}:
+        yield "alarms about mirrored tokens: when there are any"
+    once = {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+    target = {"Id": "refresh-secrets", "Arn": {"Fn::GetAtt": ["RefreshSecrets", "Arn"]}, "RetryPolicy": once}
+    rules = [{key: value for key, value in one.items() if key != "Description"} for one in of("AWS::Events::Rule").values()]
+    if rules != [{"ScheduleExpression": "rate(2 minutes)", "State": "ENABLED", "Targets": [target]}]:
+        yield f"the schedules are {rules}"
+    invoked = [{key: one.get(key) for key in once} for one in of("AWS::Lambda::EventInvokeConfig").values()]
+    if invoked != [once]:
+        yield f"a run that failed is tried again by itself: {invoked}"
+
+
 def births(value):
     """Every `Birth` that a Sub is given, wherever it is."""
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
@@ -313,7 +355,7 @@ def births(value):
 
 def names_agree(template):
     """The functions' vault, the secrets' names and the settings that operators paste are about the same two secrets."""
-    if list(births(template)) != [BIRTH] * 4:
+    if list(births(template)) != [BIRTH] * 5:
         yield f"the names hold different pieces of the stack's id: {list(births(template))}"
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     named = {
@@ -331,7 +373,7 @@ def names_agree(template):
 def alarms_as_promised(whole, of):
     written, counted_ = [], []
     for name, alarm in of("AWS::CloudWatch::Alarm").items():
-        if whole["Resources"][name].get("Condition") != "HasAlarms":
+        if whole["Resources"][name].get("Condition") != ("HasMirrorAlarms" if name in MIRROR_ALARMS else "HasAlarms"):
             yield f"{name} costs money unasked"
         dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
         if alarm["Namespace"] == "gatemint":
@@ -342,6 +384,9 @@ def alarms_as_promised(whole, of):
             counted_.append((alarm["MetricName"], dimensions.get("FunctionName", {}).get("Ref")))
     if sorted(counted_) != sorted(COUNTED) or len(written) != len(WRITTEN) or whole["Parameters"]["Alarms"]["Default"] != "off":
         yield f"the alarms are on by default, or others than promised: {counted_}, {written}"
+    missed = of("AWS::CloudWatch::Alarm").get("MirrorMissedAlarm", {})
+    if (missed.get("ComparisonOperator"), missed.get("TreatMissingData")) != ("LessThanThreshold", "breaching"):
+        yield "a schedule that does nothing is no alarm"
     if "gatemint key rotate" not in of("AWS::CloudWatch::Alarm").get("RotationFailedAlarm", {}).get("AlarmDescription", ""):
         yield "the alarm about rotations does not say what to do"
 
@@ -429,17 +474,26 @@ DAMAGES = [
     ("actions", lambda t: statement(t, "Admin", "ReadRows")["Action"].append("dynamodb:Scan")),
     ("actions", lambda t: statement(t, "Admin", "WriteRows")["Action"].append("dynamodb:UpdateItem")),
     ("actions", lambda t: statement(t, "Discovery", "ReadRows")["Action"].append("dynamodb:PutItem")),
+    ("actions", lambda t: statement(t, "RefreshSecrets", "WriteMirroredSecrets")["Action"].append("secretsmanager:GetSecretValue")),
+    ("actions", lambda t: statement(t, "RefreshSecrets", "ListSecrets")["Action"].append("secretsmanager:BatchGetSecretValue")),
     ("plain list", lambda t: statement(t, "Token", "ReadRows").update(Action="*")),
     ("plain list", lambda t: statement(t, "Token", "ReadRows").update(NotAction=["dynamodb:Scan"])),
     ("about", lambda t: statement(t, "Token", "ReadRows").update(Resource="*")),
     ("about", lambda t: statement(t, "Discovery", "WriteLog").update(Resource="*")),
     ("about", lambda t: statement(t, "RotateKeys", "WriteSigningSecret").update(Resource=[{"Fn::Sub": "arn:x:${AWS::StackName}*"}])),
+    ("about", lambda t: statement(t, "RefreshSecrets", "WriteMirroredSecrets").update(Resource="*")),
+    ("about", lambda t: statement(t, "RefreshSecrets", "WriteMirroredSecrets")["Resource"][0]["Fn::Sub"].__setitem__(0, "arn:x:${AWS::StackName}-${Birth}*")),
     ("condition", lambda t: statement(t, "Token", "WriteRows").pop("Condition")),
     ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"]["ForAllValues:StringLike"].update({"dynamodb:LeadingKeys": ["*"]})),
     ("condition", lambda t: statement(t, "Discovery", "ReadRows")["Condition"].pop("Null")),
     ("condition", lambda t: statement(t, "Admin", "WriteRows")["Condition"]["Null"].update({"dynamodb:LeadingKeys": "true"})),
     ("condition", lambda t: statement(t, "Token", "ReadRows")["Condition"].update({"Bool": {"aws:SecureTransport": "true"}})),
     ("kinds", lambda t: keys_of(t, "Token", "WriteRows").append("keys#*")),
+    ("kinds", lambda t: keys_of(t, "Token", "WriteRows").remove("fresh#*")),
+    ("kinds", lambda t: keys_of(t, "Gate", "WriteRows").append("fresh#*")),
+    ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("fresh#*")),
+    ("kinds", lambda t: keys_of(t, "RefreshSecrets", "ReadRows").append("session#*")),
+    ("kinds", lambda t: keys_of(t, "RefreshSecrets", "WriteRows").append("account#*")),
     ("kinds", lambda t: keys_of(t, "Authorizer", "ReadRows").remove("session#*")),
     ("kinds", lambda t: keys_of(t, "Discovery", "ReadRows").append("account#*")),
     ("kinds", lambda t: keys_of(t, "Token", "ReadRows").append("gate#*")),
@@ -468,6 +522,20 @@ DAMAGES = [
     ("secrets", lambda t: statement(t, "Admin", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
     ("secrets", lambda t: policy_of(t, "Authorizer").append(statement(t, "RotateKeys", "ReadSigningSecret"))),
     ("secrets", lambda t: policy_of(t, "Token").append(statement(t, "RotateKeys", "WriteSigningSecret"))),
+    ("secrets", lambda t: policy_of(t, "Admin").append(statement(t, "RefreshSecrets", "WriteMirroredSecrets"))),
+    ("secrets", lambda t: policy_of(t, "Gate").append(statement(t, "RefreshSecrets", "ListSecrets"))),
+    ("secrets", lambda t: statement(t, "RefreshSecrets", "ReadSigningSecret")["Resource"].append({"Ref": "RefreshSecret"})),
+    ("only for them", lambda t: t["Resources"]["RefreshSecrets"].pop("Condition")),
+    ("only for them", lambda t: t["Resources"]["RefreshSecretsRole"].pop("Condition")),
+    ("only for them", lambda t: t["Resources"]["Admin"].update(Condition="HasMirror")),
+    ("unasked", lambda t: t["Parameters"]["MirrorTokens"].update(Default="on")),
+    ("when there are any", lambda t: t["Conditions"].update(HasMirrorAlarms=t["Conditions"]["HasAlarms"])),
+    ("schedules are", lambda t: properties(t, "RefreshSecretsSchedule").update(ScheduleExpression="rate(10 minutes)")),
+    ("schedules are", lambda t: properties(t, "RefreshSecretsSchedule").update(State="DISABLED")),
+    ("schedules are", lambda t: properties(t, "RefreshSecretsSchedule")["Targets"][0].pop("RetryPolicy")),
+    ("by itself", lambda t: properties(t, "RefreshSecrets")["EventInvokeConfig"].pop("MaximumRetryAttempts")),
+    ("does nothing", lambda t: properties(t, "MirrorMissedAlarm").update(TreatMissingData="notBreaching")),
+    ("metric", lambda t: properties(t, "MirrorOldAlarm").update(MetricName="gatemint_mirror_least_seconds")),
     ("role", lambda t: properties(t, "Discovery").update(Role={"Fn::GetAtt": ["TokenRole", "Arn"]})),
     ("role", lambda t: properties(t, "TokenRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])),
     ("take its role", lambda t: properties(t, "TokenRole")["AssumeRolePolicyDocument"]["Statement"][0].update(Principal={"AWS": "*"})),
@@ -475,6 +543,7 @@ DAMAGES = [
     ("timeout", lambda t: properties(t, "Token").update(Timeout=60)),
     ("timeout", lambda t: properties(t, "Authorizer").pop("Timeout")),
     ("timeout", lambda t: properties(t, "RotateKeys").update(Timeout=25)),
+    ("timeout", lambda t: properties(t, "RefreshSecrets").pop("Timeout")),
     ("timeout", lambda t: t["Globals"]["Function"].update(Timeout=29)),
     ("settings", lambda t: properties(t, "Token")["Environment"]["Variables"].update(GATEMINT_STOER="x")),
     ("is told", lambda t: properties(t, "Gate")["Environment"]["Variables"].pop("GATEMINT_FORWARD_HEADERS")),
@@ -498,6 +567,7 @@ DAMAGES = [
     ("different pieces", lambda t: birth_of(t["Globals"]["Function"]["Environment"]["Variables"]["GATEMINT_VAULT"], 1)),
     ("different pieces", lambda t: birth_of(properties(t, "SigningSecret")["Name"], 1)),
     ("different pieces", lambda t: birth_of(properties(t, "RefreshSecret")["Name"], 1)),
+    ("different pieces", lambda t: birth_of(statement(t, "RefreshSecrets", "WriteMirroredSecrets")["Resource"][0], 1)),
     ("different pieces", lambda t: birth_of(t["Outputs"]["Settings"]["Value"], 1)),
     ("another name", lambda t: properties(t, "SigningSecret")["Name"]["Fn::Sub"].__setitem__(0, "${AWS::StackName}-${Birth}/keys/gatemint-secret")),
     ("another name", lambda t: properties(t, "RefreshSecret").update(Name="refresh")),
@@ -523,6 +593,8 @@ DAMAGES = [
     ("leads to", lambda t: properties(t, "ApoloUsersRoute").update(RouteKey="ANY /api/v1/users/{name}")),
     ("leads to", lambda t: properties(t, "LinksAndVerifyRoute").update(RouteKey="ANY /auth/verify")),
     ("leads to", lambda t: properties(t, "KubernetesGroupResourcesRoute").update(RouteKey="GET /apis/{proxy+}")),
+    ("leads to", lambda t: t["Resources"].pop("RefreshTokenDownloadRoute")),
+    ("leads to", lambda t: properties(t, "WebhooksRoute").update(Target={"Fn::Sub": "integrations/${GateIntegration}"})),
     ("404", lambda t: t["Resources"].pop("OtherRoute")),
     ("may call", lambda t: properties(t, "TokenPermission").pop("SourceArn")),
     ("may call", lambda t: properties(t, "DiscoveryPermission").update(Principal="*")),
@@ -532,6 +604,7 @@ DAMAGES = [
     ("may call", lambda t: properties(t, "RotateKeysPermission").update(SourceArn={"Ref": "RefreshSecret"})),
     ("may call", lambda t: properties(t, "RotateKeysPermission").update(Principal="apigateway.amazonaws.com")),
     ("twice", lambda t: t["Resources"].update(More=copy.deepcopy(t["Resources"]["TokenPermission"]))),
+    ("may call", lambda t: properties(t, "RefreshSecretsPermission").pop("SourceArn")),
     ("not permitted", lambda t: t["Resources"].pop("AdminPermission")),
     ("kept", lambda t: properties(t, "ApiAuthorizer").update(AuthorizerResultTtlInSeconds=300)),
     ("told", lambda t: t["Outputs"]["Url"].update(Value={"Fn::Sub": "{{resolve:secretsmanager:${SigningSecret}}}"})),
@@ -557,8 +630,8 @@ def main():
     template = yaml_parse((ROOT / "template.yaml").read_text())
     found = list(problems(template))
     check(not found, "\n".join(["template.yaml:", *found]))
-    check(KINDS == {"account", "session", "client", "throttle", "gate", "sa", "perm", "used", "site", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
-    statements = [one for function in ("Token", "Discovery", "Gate", "Admin", "Authorizer", "RotateKeys") for one in policy_of(template, function)]
+    check(KINDS == {"account", "session", "client", "throttle", "gate", "sa", "perm", "used", "site", "fresh", "names", "meta", "keys"}, f"the code has other kinds of rows: {KINDS}")
+    statements = [one for function in ("Token", "Discovery", "Gate", "Admin", "Authorizer", "RotateKeys", "RefreshSecrets") for one in policy_of(template, function)]
     routes = sum(len(methods) for methods in ROUTES.values())
     edges = sum(len(list(references(one))) for one in transformed(template)["Resources"].values())
     counted(f"{len(statements)} statements of {len(TABLE)} functions as the table has them")

@@ -20,6 +20,7 @@ TOURS = {
     "Gate tokens and signed links": SERVED,
     "Service accounts": SERVED,
     "Identities for clients outside of a cluster": SERVED,
+    "The token that is always fresh": SERVED,
 }
 
 

@@ -24,7 +24,7 @@ use crate::{
         grant::Scope,
         ids::{AccountKey, Name},
     },
-    metric::Stopwatch,
+    metric::{self, Stopwatch},
     store::{CommitError, Item, Key, MAX_PAGE, Record, Row, Version, When, Write, decode},
     vault::VaultError,
 };
@@ -289,6 +289,7 @@ impl Time {
 }
 
 fn report(run: &Run, begun: Stopwatch) {
+    metric::mirrored(run.written, run.failed, run.left, run.least_left);
     let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let least = run.least_left.map(|left| left.as_secs());
     // Spelt twice, since a level is part of the line.

@@ -64,13 +64,13 @@ struct Spec {
 #[serde(rename_all = "camelCase")]
 struct Container {
     name: String,
-    volume_mounts: Option<Few<Mount>>,
+    volume_mounts: Option<Few<VolumeMount>>,
     volume_devices: Option<Few<Device>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Mount {
+struct VolumeMount {
     name: String,
     mount_path: String,
     sub_path: Option<String>,
@@ -124,7 +124,7 @@ impl Volume {
     }
 }
 
-impl Mount {
+impl VolumeMount {
     /// A mount of a part does not change when the Secret does.
     fn is_whole(&self) -> bool {
         [&self.sub_path, &self.sub_path_expr].into_iter().all(|part| part.as_deref().is_none_or(str::is_empty))
@@ -204,7 +204,7 @@ enum Place<'a> {
 
 fn place<'a>(container: &'a Container, with_token: &[&str]) -> Place<'a> {
     let mounts = list(container.volume_mounts.as_ref());
-    let has_it = |mount: &Mount| with_token.contains(&mount.name.as_str()) && mount.is_whole();
+    let has_it = |mount: &VolumeMount| with_token.contains(&mount.name.as_str()) && mount.is_whole();
     if mounts.iter().any(|mount| has_it(mount) && segments(&mount.mount_path) == segments(DIRECTORY)) {
         return Place::TokenIsThere;
     }
@@ -363,7 +363,7 @@ impl<'de> Deserialize<'de> for Marks {
 impl<'de> Deserialize<'de> for Asks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
-        impl<'de> Visitor<'de> for Reader {
+        impl Visitor<'_> for Reader {
             type Value = Asks;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -411,7 +411,7 @@ mod tests {
     }
 
     /// A pod that asks, of these containers.
-    fn asking(spec: Value) -> Value {
+    fn asking(spec: &Value) -> Value {
         json!({ "metadata": { "generateName": "web-", "annotations": { ANNOTATION: "true", "a/b~c": "x" } }, "spec": spec })
     }
 
@@ -423,7 +423,7 @@ mod tests {
     fn every_container_gets_the_token_and_the_pod_one_volume() {
         let init = json!([{ "name": "i", "volumeMounts": [mount("/data")] }]);
         let containers = json!([{ "name": "a" }, { "name": "b", "volumeMounts": [] }]);
-        let pod = asking(json!({ "containers": containers, "initContainers": init }));
+        let pod = asking(&json!({ "containers": containers, "initContainers": init }));
         let Verdict { patch, warnings, mounted } = verdict(&pod);
         assert!(warnings.is_empty());
         let mount = json!({ "name": VOLUME, "mountPath": "/etc/secrets/ezua", "readOnly": true });
@@ -456,7 +456,7 @@ mod tests {
             (json!(1.5), true),
             (Value::Null, true),
         ] {
-            let mut pod = asking(json!({ "containers": [{ "name": "a" }] }));
+            let mut pod = asking(&json!({ "containers": [{ "name": "a" }] }));
             pod["metadata"]["annotations"][ANNOTATION] = said.clone();
             let verdict = verdict(&pod);
             assert!(verdict.patch.is_empty() && verdict.warnings.is_empty() != warns, "{said}: {verdict:?}");
@@ -466,7 +466,7 @@ mod tests {
         let label =
             json!({ "metadata": { "labels": { ANNOTATION: "true" } }, "spec": { "containers": [{ "name": "a" }] } });
         assert!(verdict(&label).patch.is_empty() && verdict(&label).warnings[0].contains("must be an annotation"));
-        let mut static_pod = asking(json!({ "containers": [{ "name": "a" }] }));
+        let mut static_pod = asking(&json!({ "containers": [{ "name": "a" }] }));
         static_pod["metadata"]["annotations"][MIRROR] = "x".into();
         assert!(verdict(&static_pod).patch.is_empty() && verdict(&static_pod).warnings[0].contains("static"));
     }
@@ -485,16 +485,16 @@ mod tests {
             "/",
         ] {
             let containers = json!([{ "name": "a", "volumeMounts": [mount("/x"), mount(path)] }, { "name": "b" }]);
-            let Verdict { patch, warnings, mounted } = verdict(&asking(json!({ "containers": containers })));
+            let Verdict { patch, warnings, mounted } = verdict(&asking(&json!({ "containers": containers })));
             assert_eq!((patch.len(), mounted, warnings.len()), (2, 1, 1), "{path}");
             assert!(warnings[0].contains("container a") && warnings[0].contains(path), "{warnings:?}");
             let device = json!([{ "name": "a", "volumeDevices": [{ "name": "d", "devicePath": path }] }]);
-            let alone = verdict(&asking(json!({ "containers": device })));
+            let alone = verdict(&asking(&json!({ "containers": device })));
             assert!(alone.patch.is_empty() && alone.warnings.len() == 1, "without a mount there is no volume: {path}");
         }
         for path in ["/etc/secrets/ezua2", "/etc/secrets/other", "/ezua", "/etc2", "/var/run/secrets"] {
             let containers = json!([{ "name": "a", "volumeMounts": [mount(path)] }]);
-            assert!(verdict(&asking(json!({ "containers": containers }))).warnings.is_empty(), "{path}");
+            assert!(verdict(&asking(&json!({ "containers": containers }))).warnings.is_empty(), "{path}");
         }
     }
 
@@ -502,7 +502,7 @@ mod tests {
     fn a_name_that_is_in_use_is_not_used_and_a_volume_with_the_token_is() {
         let names = |volumes: Value, mounts: Value| {
             let containers = json!([{ "name": "a", "volumeMounts": mounts }]);
-            let patch = verdict(&asking(json!({ "containers": containers, "volumes": volumes }))).patch;
+            let patch = verdict(&asking(&json!({ "containers": containers, "volumes": volumes }))).patch;
             (patch.len(), patch.last().unwrap()["value"]["name"].as_str().unwrap().to_owned())
         };
         let empty = |name: &str| json!({ "name": name, "emptyDir": {} });
@@ -531,12 +531,12 @@ mod tests {
         let token = json!({ "secretName": "access-token", "items": [{ "key": "AUTH_TOKEN", "path": ".auth_token" }] });
         let spec = |mount: Value| json!({ "containers": [{ "name": "a", "volumeMounts": [mount] }], "volumes": [{ "name": "t", "secret": token }] });
         let mounted = json!({ "name": "t", "mountPath": "/etc/secrets/ezua/", "readOnly": true });
-        let again = verdict(&asking(spec(mounted.clone())));
+        let again = verdict(&asking(&spec(mounted.clone())));
         assert!(again.patch.is_empty() && again.warnings.is_empty());
         // One file of it would stay as it was when the pod began.
         let mut part = mounted;
         part["subPath"] = ".auth_token".into();
-        assert_eq!(verdict(&asking(spec(part))).warnings.len(), 1);
+        assert_eq!(verdict(&asking(&spec(part))).warnings.len(), 1);
     }
 
     #[test]
@@ -544,7 +544,7 @@ mod tests {
         let long = format!("/etc/secrets/ezua/{}", "\u{1b}".repeat(500));
         let taken = |number: usize| json!({ "name": "ä\n".repeat(100 + number), "volumeMounts": [mount(&long)] });
         let containers: Vec<Value> = (0..20).map(taken).collect();
-        let warnings = verdict(&asking(json!({ "containers": containers }))).warnings;
+        let warnings = verdict(&asking(&json!({ "containers": containers }))).warnings;
         assert_eq!(warnings.len(), MOST_WARNINGS + 1);
         assert!(
             warnings.iter().all(|text| text.len() <= 256 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
@@ -552,7 +552,7 @@ mod tests {
         assert!(warnings[MOST_WARNINGS].starts_with("15 more"));
         let many = |number: usize| {
             let containers: Vec<Value> = (0..number).map(|_| json!({ "name": "a" })).collect();
-            serde_json::from_value::<Pod>(asking(json!({ "containers": containers })))
+            serde_json::from_value::<Pod>(asking(&json!({ "containers": containers })))
         };
         assert_eq!(decide(&many(MOST).unwrap()).mounted, MOST);
         assert!(many(MOST + 1).is_err());

@@ -73,8 +73,11 @@ fn is_come_for(headers: &HeaderMap) -> bool {
     (by_herself || by_a_link) && !headers.contains_key("sec-purpose")
 }
 
+/// A user's name and password.
+type Credentials = (String, Secret<Vec<u8>>);
+
 /// The name and the password (RFC 7617 §2), neither of them empty; none if there are none that can be read.
-fn credentials(headers: &HeaderMap) -> Result<Option<(String, Secret<Vec<u8>>)>, Refused> {
+fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Refused> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next();
     if values.next().is_some() {
@@ -83,7 +86,7 @@ fn credentials(headers: &HeaderMap) -> Result<Option<(String, Secret<Vec<u8>>)>,
     Ok(value.and_then(|value| value.to_str().ok()).and_then(basic))
 }
 
-fn basic(value: &str) -> Option<(String, Secret<Vec<u8>>)> {
+fn basic(value: &str) -> Option<Credentials> {
     let (scheme, credentials) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("Basic") {
         return None;

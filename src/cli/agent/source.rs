@@ -1,0 +1,247 @@
+//! Where a kept token comes from: the secret that is always fresh, or a refresh token.
+
+use std::{path::PathBuf, time::Duration};
+
+use axum::http::Method;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::kept_file::KeptFile;
+use crate::{
+    cli::{
+        CliError, Global,
+        credential::{long_lived, warn_if_others_read},
+        door::Access,
+        login, output,
+    },
+    client::{AccessToken, ClientError, HttpError, Login, Remote},
+    clock::{Clock, SystemClock, Timestamp},
+    domain::Secret,
+    entropy::SystemEntropy,
+    settings::USUAL_LISTEN,
+};
+
+/// The name of the secret, and of what is in it.
+const SECRET: &str = "access-token";
+/// How long another process may be at the same refresh token: as long as it may wait for the service, and a little more.
+const TURN: Duration = Duration::from_secs(45);
+/// A login that ends sooner than this is told of.
+const SOON: Duration = Duration::from_hours(24);
+
+/// Where a token comes from.
+pub(super) enum Source {
+    /// The secret that is always fresh, as the login, or what stands in its place, may read it.
+    Secret(FreshSecret),
+    /// The login's own access token.
+    Login,
+    /// The access token of a session whose refresh token is kept in a file.
+    RefreshFile(Box<RefreshFile>),
+}
+
+/// A token, and when what it is fetched with ends.
+pub(super) struct Fetched {
+    pub(super) token: AccessToken,
+    /// Known and soon.
+    pub(super) login_ends_at: Option<Timestamp>,
+}
+
+impl Source {
+    /// What logs call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "secret",
+            Self::Login | Self::RefreshFile(_) => "refresh-token",
+        }
+    }
+
+    /// Another token.
+    ///
+    /// # Errors
+    /// The service cannot be reached or refuses; what comes is no access token; a refresh token cannot be kept.
+    pub(super) async fn fetch(&mut self, global: &Global) -> Result<Fetched, CliError> {
+        let (token, login_ends_at) = match self {
+            Self::Secret(secret) => secret.fetch(global).await?,
+            Self::Login => {
+                let (_, session) = login::refresh(global).await?;
+                (session.access, session.login.expires_at)
+            }
+            Self::RefreshFile(file) => file.fetch().await?,
+        };
+        let token = AccessToken::parse(token.expose())
+            .map_err(|why| CliError::Failed(format!("what the service answers cannot be kept: {why}")))?;
+        let now = SystemClock.now();
+        Ok(Fetched { token, login_ends_at: login_ends_at.filter(|ends| ends.since(now) < SOON) })
+    }
+}
+
+/// Whether waiting does not help: somebody has to do something.
+pub(super) fn is_lasting(error: &CliError) -> bool {
+    match error {
+        CliError::Client(error) => matches!(
+            error,
+            ClientError::File(_)
+                | ClientError::NoLogin
+                | ClientError::SessionOver { .. }
+                | ClientError::Unauthenticated(_)
+                | ClientError::Forbidden(_)
+                | ClientError::Lacking(_)
+                | ClientError::NotGatemint { .. }
+                | ClientError::Http(HttpError::NotAUrl | HttpError::Credentials | HttpError::NoClient(_))
+        ),
+        _ => true,
+    }
+}
+
+/// The secret of a namespace.
+pub(super) struct FreshSecret {
+    /// None: one's own.
+    pub(super) namespace: Option<String>,
+    /// A service account's long-lived token, to ask with instead of the login.
+    pub(super) token_file: Option<PathBuf>,
+    /// Whose own namespace it was last.
+    own: Option<(String, String)>,
+    warned: bool,
+}
+
+/// As Kubernetes has it.
+#[derive(Deserialize)]
+struct KubernetesSecret {
+    data: Option<Data>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    #[serde(rename = "AUTH_TOKEN")]
+    auth_token: Option<String>,
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        self.auth_token.zeroize();
+    }
+}
+
+impl FreshSecret {
+    pub(super) fn new(namespace: Option<String>, token_file: Option<PathBuf>) -> Self {
+        Self { namespace, token_file, own: None, warned: false }
+    }
+
+    async fn fetch(&mut self, global: &Global) -> Result<(Secret<String>, Option<Timestamp>), CliError> {
+        let access = match &self.token_file {
+            // Read each time: it may have been rotated.
+            Some(file) => {
+                if !std::mem::replace(&mut self.warned, true) {
+                    // Pods and groups of services share one; the world does not.
+                    warn_if_others_read(file, 0o007);
+                }
+                let token = long_lived(file)?;
+                let url = global.url.clone().unwrap_or_else(|| token.issuer.to_string());
+                Access::of_service_account(&url, token, global)?
+            }
+            None => Access::of_login(global).await?,
+        };
+        let namespace = self.namespace_of(&access).await?;
+        let path = ["api", "v1", "namespaces", &namespace, "secrets", SECRET];
+        let answer: Result<KubernetesSecret, _> = access.ask_at(Method::GET, &path, &[], None).await;
+        let mut secret = answer.map_err(|error| access.with_what_to_grant(error))?;
+        let encoded = secret.data.as_mut().and_then(|data| data.auth_token.take()).map(Zeroizing::new);
+        let encoded = encoded.ok_or_else(|| {
+            CliError::Failed(format!(
+                "the service's {SECRET} of {namespace} holds no AUTH_TOKEN: is the service older than this agent?"
+            ))
+        })?;
+        let decoded = STANDARD.decode(encoded.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let token = decoded.ok_or_else(|| CliError::Failed("the service's answer holds no token".into()))?;
+        Ok((Secret::new(token), access.login_ends_at))
+    }
+
+    async fn namespace_of(&mut self, access: &Access) -> Result<String, ClientError> {
+        if let Some(namespace) = &self.namespace {
+            return Ok(namespace.clone());
+        }
+        if let Some((namespace, _)) = access.service_account() {
+            return Ok(namespace.to_owned());
+        }
+        match &self.own {
+            Some((user, namespace)) if *user == access.username => Ok(namespace.clone()),
+            _ => {
+                let namespace = access.own_namespace().await?;
+                self.own = Some((access.username.clone(), namespace.clone()));
+                Ok(namespace)
+            }
+        }
+    }
+}
+
+/// A session whose refresh token is kept in a file.
+pub(super) struct RefreshFile {
+    file: KeptFile,
+    url: String,
+    client_id: String,
+    /// The token that was refused: it is of no use to show it again.
+    refused: Option<(Secret<String>, String)>,
+    warned: bool,
+}
+
+impl RefreshFile {
+    pub(super) fn new(path: PathBuf, client_id: String, global: &Global) -> Self {
+        let url = global.url.clone().unwrap_or_else(|| format!("http://{USUAL_LISTEN}"));
+        Self { file: KeptFile::new(path, 0o600), url, client_id, refused: None, warned: false }
+    }
+
+    async fn fetch(&mut self) -> Result<(Secret<String>, Option<Timestamp>), CliError> {
+        let path = self.file.path().display().to_string();
+        let failed = |why: &dyn std::fmt::Display| CliError::Failed(format!("{path}: {why}"));
+        let remote = Remote::at(&self.url)?;
+        if !std::mem::replace(&mut self.warned, true) {
+            warn_if_others_read(self.file.path(), 0o077);
+            if remote.url().is_exposed() {
+                output::aside(&format!("WARNING: {} is plain http: the token crosses the network readable", self.url));
+            }
+        }
+        let turn = self.file.turn(TURN).await.map_err(|error| failed(&error))?;
+        let text = self.file.text().map_err(|error| failed(&error))?;
+        let token = text.as_deref().map(|text| text.trim()).filter(|text| is_token(text)).ok_or_else(|| {
+            failed(&"it holds no refresh token; put one there, such as the one of /refresh-token-download")
+        })?;
+        let token = Secret::new(token.to_owned());
+        if let Some((_, why)) = self.refused.as_ref().filter(|(refused, _)| refused.expose() == token.expose()) {
+            return Err(self.is_over(why));
+        }
+        // A token is used up only where its successor can be kept.
+        let draft = self.file.draft(turn.as_ref(), &SystemEntropy).map_err(|error| failed(&error))?;
+        let login = Login {
+            url: self.url.clone(),
+            client_id: self.client_id.clone(),
+            username: String::new(),
+            refresh_token: Some(token.clone()),
+            expires_at: None,
+        };
+        let session = match remote.refresh_login(login, SystemClock.now()).await {
+            Ok(session) => session,
+            Err(ClientError::SessionOver { why, .. }) => {
+                let error = self.is_over(&why);
+                self.refused = Some((token, why));
+                return Err(error);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(next) = &session.login.refresh_token {
+            draft.keep(next.expose()).map_err(|error| failed(&error))?;
+        }
+        Ok((session.access, session.login.expires_at))
+    }
+
+    fn is_over(&self, why: &str) -> CliError {
+        CliError::Client(ClientError::Unauthenticated(format!(
+            "the refresh token in {} is of no use any more ({why}): put another one there",
+            self.file.path().display()
+        )))
+    }
+}
+
+/// What goes into a form as a refresh token: RFC 6749 §A.17, without the space.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}

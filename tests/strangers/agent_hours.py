@@ -1,0 +1,112 @@
+"""Hours of two agents on one file, in minutes: everything here runs under one `faketime`, whose clocks run faster.
+
+They are killed, one at a time, and begin again; the service stops for a minute and a half at a time, and is started
+again. Prints what the reader has seen, and what was done, as JSON.
+"""
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from support import BIN, ENVIRONMENT, Serve, check, equal
+
+READER = [str(Path(os.environ["TOOLS_CLIENTS"]) / "bin" / "python"), "-B", str(Path(__file__).resolve().parent / "agent_reader.py")]
+
+
+class Patient(Serve):
+    """The service, waited for as long as it takes: a second is an instant here."""
+
+    def wait_until_ready(self, seconds=6000):
+        super().wait_until_ready(seconds)
+
+    def end(self):
+        self.process.terminate()
+        return self.process.wait(6000)
+
+
+class Hours:
+    """Two agents, each with a home and a login of its own, and what happens to them. Seconds are those of the faster clock."""
+
+    def __init__(self, place, serve, speed):
+        self.place, self.serve, self.speed = place, serve, speed
+        self.file = place / "token"
+        self.random = random.Random(7)
+        self.did = {"kills": 0, "stops": 0, "restarts": 0}
+        self.agents = {}
+
+    def begin(self, source):
+        home = {**ENVIRONMENT, "HOME": str(self.place / source)}
+        with open(self.place / f"{source}.log", "ab") as log:
+            command = [BIN, "agent", "--file", str(self.file), "--from", source]
+            self.agents[source] = subprocess.Popen(command, env=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def sleep(self, seconds):
+        select.select([], [], [], seconds)
+
+    def kill(self):
+        source = self.random.choice(list(self.agents))
+        self.agents[source].kill()
+        self.agents[source].wait()
+        self.begin(source)
+        self.did["kills"] += 1
+
+    def stop(self):
+        """The service takes every connection, and answers none, for up to a minute and a half."""
+        os.kill(self.serve.process.pid, signal.SIGSTOP)
+        try:
+            self.sleep(self.random.uniform(5, 90))
+        finally:
+            os.kill(self.serve.process.pid, signal.SIGCONT)
+        self.did["stops"] += 1
+
+    def restart(self):
+        """The service is away for up to a minute."""
+        self.serve.end()
+        self.sleep(self.random.uniform(1, 60))
+        self.serve.__enter__()
+        self.did["restarts"] += 1
+
+    def go_on(self, hours):
+        ends = time.monotonic() + hours * 3600
+        while time.monotonic() < ends:
+            self.sleep(self.random.uniform(60, 400))
+            for source, agent in self.agents.items():
+                check(agent.poll() is None, f"the agent of {source} has ended: {(self.place / f'{source}.log').read_text()[-3000:]}")
+            self.random.choice([self.kill, self.kill, self.stop, self.restart])()
+
+    def end(self):
+        for agent in self.agents.values():
+            agent.terminate()
+        return [agent.wait() for agent in self.agents.values()]
+
+
+def main():
+    place, port, speed, hours, sources = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), sys.argv[5:]
+    serve = Patient(place / "data")
+    serve.port, serve.url = port, f"http://127.0.0.1:{port}"
+    with serve:
+        work = Hours(place, serve, speed)
+        for source in sources:
+            work.begin(source)
+        command = [*READER, str(work.file), f"{serve.url}/.well-known/jwks.json", str(1000 / speed)]
+        reader = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            while not work.file.exists():
+                work.sleep(1)
+            work.go_on(hours)
+            seen = json.loads(reader.communicate("", timeout=6000)[0])
+        finally:
+            reader.kill()
+            reader.wait()
+            codes = work.end()
+        equal(codes, [0] * len(codes), "how the agents ended")
+        print(json.dumps({**seen, **work.did}))
+
+
+main()
