@@ -126,7 +126,7 @@ impl User {
         match self {
             Self::Create { name, email, roles, namespace, password } => {
                 let (password, made) = password.get(global, settings)?;
-                let new = NewAccount { name, namespace, email, roles, enabled: true, password };
+                let new = NewAccount { name, namespace, email, roles, enabled: true, password, mirror_token: false };
                 let made = made.map(|made| made.expose().clone());
                 show(&UserView { password: made, ..door.create_user(new).await? }, global)
             }

@@ -126,6 +126,7 @@ pub async fn bear(service: &Service, password: Secret<Vec<u8>>) -> Result<(), Re
         email: String::new(),
         roles: vec![Role::ADMIN.into()],
         enabled: true,
+        mirror_token: false,
         password,
     };
     let (_, mut writes) = manage::prepare(service, now, admin).await?;

@@ -29,10 +29,13 @@ pub(super) fn is_schedule(event: &Value) -> bool {
     by_schedule && is("detail-type", "Scheduled Event") || is("gatemint", ASKED_FOR)
 }
 
-/// Whether something was to be done and nothing was. Then the invocation has failed, which is what alarms see; one namespace
-/// of many that keeps failing is no alarm until its token grows old.
+/// Whether the run was for nothing: the vault is away, its time was up before it had done anything, or it has failed with
+/// everything that is mirrored. Then the invocation has failed, which is what alarms see. One namespace of many that keeps
+/// failing is no alarm until its token grows old.
 fn has_failed(run: &Run) -> bool {
-    run.outcome == Outcome::GaveUp || run.failed > 0 && run.written + run.removed == 0
+    let has_done_nothing = run.written + run.removed == 0;
+    let all_failed = run.failed > 0 && run.failed == run.mirrored;
+    run.outcome == Outcome::GaveUp || has_done_nothing && (run.left > 0 || all_failed)
 }
 
 /// Runs once, and says what came of it.

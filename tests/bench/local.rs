@@ -70,6 +70,7 @@ impl Local {
                 email: "ada@example.org".into(),
                 roles: vec!["analysts".into()],
                 enabled: true,
+                mirror_token: false,
                 password: Secret::new(PASSWORD.as_bytes().to_vec()),
             };
             manage::create(&service, service.now(), ada, "bench").await.unwrap();

@@ -258,6 +258,7 @@ async fn settle(place: &Place) {
                 email: String::new(),
                 roles: Vec::new(),
                 enabled: true,
+                mirror_token: false,
                 password: gatemint::domain::Secret::new(PASSWORD.as_bytes().to_vec()),
             };
             accounts::create(&test.service, now, new, "test").await.unwrap();

@@ -542,6 +542,7 @@ impl World {
                 email: String::new(),
                 roles: Vec::new(),
                 enabled: true,
+                mirror_token: false,
                 password: Secret::new(person.password.clone().into_bytes()),
             };
             accounts::create(&self.place.test.service, self.now(), new, "test").await.unwrap();

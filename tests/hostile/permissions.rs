@@ -58,6 +58,7 @@ pub(super) async fn user_again(test: &TestService, name: &str) {
         email: String::new(),
         roles: Vec::new(),
         enabled: true,
+        mirror_token: false,
         password: Secret::new(PASSWORD.as_bytes().to_vec()),
     };
     accounts::create(&test.service, test.service.now(), new, "test").await.unwrap();

@@ -327,6 +327,7 @@ impl History {
             email: String::new(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             enabled: true,
+            mirror_token: false,
             password: Secret::new(PASSWORD.as_bytes().to_vec()),
         };
         let service = &self.test.service;

@@ -164,6 +164,7 @@ impl TestService {
             email: format!("{name}@example.org"),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             enabled: true,
+            mirror_token: false,
             password: Secret::new(PASSWORD.as_bytes().to_vec()),
         };
         accounts::create(&self.service, self.service.now(), new, "test").await.unwrap();

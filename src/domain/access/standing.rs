@@ -196,9 +196,14 @@ pub async fn caller(service: &Service, now: Timestamp, token: Option<Secret<Stri
 }
 
 impl Caller {
-    /// Whether an admin asks, with a token that was not narrowed to less than her roles.
+    /// Whether an admin asks, with a sign-in's token that was not narrowed to less than her roles.
     pub fn is_admin(&self) -> bool {
-        self.account.record.is_admin() && self.scope.has("roles")
+        self.account.record.is_admin() && self.scope.has("roles") && !self.shows_fresh_token()
+    }
+
+    /// Whether the token that was shown is one that is always fresh.
+    pub fn shows_fresh_token(&self) -> bool {
+        matches!(self.record, AccountRecord::Fresh(_))
     }
 
     /// What the token is good for.
@@ -208,7 +213,14 @@ impl Caller {
 
     /// Who asks, as far as permissions are concerned.
     pub fn subject(&self) -> Subject {
-        Subject::of_account(&self.account.record, self.is_admin())
+        let subject = Subject::of_account(&self.account.record, self.is_admin());
+        if self.shows_fresh_token() {
+            subject.with_fresh_token()
+        } else if self.scope.has("roles") {
+            subject
+        } else {
+            subject.without_roles()
+        }
     }
 
     /// Refuses everybody but admins.
@@ -219,7 +231,7 @@ impl Caller {
         if self.is_admin() {
             return Ok(());
         }
-        Err(Refusal::forbidden("only admins may do this, with a token whose scope has roles"))
+        Err(Refusal::forbidden("only admins may do this, with a sign-in's token whose scope has roles"))
     }
 }
 
@@ -258,7 +270,7 @@ impl Identity {
 
     /// Whether the token that was shown is one that is always fresh.
     pub fn shows_fresh_token(&self) -> bool {
-        matches!(self, Self::Account(caller) if matches!(caller.record, AccountRecord::Fresh(_)))
+        matches!(self, Self::Account(caller) if caller.shows_fresh_token())
     }
 
     /// The namespace that is an account's own, or where the service account lives.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Principal,
+    Action, Principal,
     principal::{Holder, namespace_of},
 };
 use crate::domain::{
@@ -24,7 +24,24 @@ pub struct Subject {
     role_owners: BTreeMap<Role, Uid>,
     is_admin: bool,
     stands: bool,
+    shown: Shown,
 }
+
+/// What a token is good for that shows who asks for our own resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// For everything that its account may do.
+    Whole,
+    /// It has not got the account's roles. It must not get them by way of a service account or of somebody else, who would
+    /// read the account's secrets for it.
+    WithoutRoles,
+    /// It is one that is always fresh, and lies where programs read it. Whoever takes it must not get anything with it that
+    /// lives longer.
+    Fresh,
+}
+
+/// What stands for an account by itself, or gives somebody else what does.
+const CREDENTIALS: [&str; 3] = ["serviceaccount", "secret", "role"];
 
 impl Subject {
     /// The operator, who works on the store itself.
@@ -39,6 +56,7 @@ impl Subject {
             role_owners: BTreeMap::new(),
             is_admin: true,
             stands: true,
+            shown: Shown::Whole,
         }
     }
 
@@ -55,6 +73,7 @@ impl Subject {
             role_owners: account.role_owners.clone(),
             is_admin: as_admin && account.is_admin(),
             stands: account.enabled && account.deleted_at.is_none(),
+            shown: Shown::Whole,
         }
     }
 
@@ -71,6 +90,7 @@ impl Subject {
             role_owners: BTreeMap::new(),
             is_admin: false,
             stands,
+            shown: Shown::Whole,
         }
     }
 
@@ -86,6 +106,7 @@ impl Subject {
             role_owners: BTreeMap::new(),
             is_admin: false,
             stands: true,
+            shown: Shown::Whole,
         }
     }
 
@@ -117,6 +138,37 @@ impl Subject {
     /// Whether it is the account or service account of that uid.
     pub fn has_uid(&self, uid: Uid) -> bool {
         self.uid == Some(uid)
+    }
+
+    /// The same, asking with a token that has not got the roles.
+    #[must_use]
+    pub(super) fn without_roles(self) -> Self {
+        Self { shown: Shown::WithoutRoles, ..self }
+    }
+
+    /// The same, asking with a token that is always fresh.
+    #[must_use]
+    pub(super) fn with_fresh_token(self) -> Self {
+        Self { shown: Shown::Fresh, ..self }
+    }
+
+    /// What is left of what it may do with a resource of that scheme, by the token that it shows.
+    pub(super) fn limited(&self, scheme: &str, action: Action) -> Action {
+        let reads = match self.shown {
+            Shown::Whole => false,
+            Shown::WithoutRoles => CREDENTIALS.contains(&scheme),
+            Shown::Fresh => true,
+        };
+        if reads { action.min(Action::Read) } else { action }
+    }
+
+    /// What token would have been needed, if another one could do more.
+    pub(super) fn another_token(&self) -> Option<&'static str> {
+        match self.shown {
+            Shown::Whole => None,
+            Shown::WithoutRoles => Some("with a token whose scope has roles"),
+            Shown::Fresh => Some("with a sign-in's token: one that is always fresh only reads here"),
+        }
     }
 
     pub(super) fn stands(&self) -> bool {

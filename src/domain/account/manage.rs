@@ -38,6 +38,8 @@ pub struct NewAccount {
     pub enabled: bool,
     /// Its password.
     pub password: Secret<Vec<u8>>,
+    /// Whether its token that is always fresh is kept in the vault as well.
+    pub mirror_token: bool,
 }
 
 /// What may be changed of an account.
@@ -87,6 +89,9 @@ pub async fn prepare(service: &Service, now: Timestamp, new: NewAccount) -> Resu
     if namespace.as_str() == service.policy.organisation {
         return Err(Refusal::invalid("namespace", "is the name of the organisation, which no namespace may take"));
     }
+    if new.mirror_token {
+        mirror::check_namespace(&namespace)?;
+    }
     let email = Email::parse(&new.email)?;
     let roles = parse_roles(&new.roles)?;
     let password = hash(service, new.password).await?;
@@ -101,12 +106,15 @@ pub async fn prepare(service: &Service, now: Timestamp, new: NewAccount) -> Resu
         epoch: Epoch::default(),
         password,
         created_at: now,
-        mirror_token: false,
+        mirror_token: new.mirror_token,
         deleted_at: None,
     };
     let owner = NamespaceOwner { namespace: account.namespace.clone(), owner: account.name.clone(), uid: account.uid };
     let listed = AccountName { name: account.name.clone() };
-    let writes = vec![account.put(When::Absent), owner.put(When::Absent), listed.put(When::Always)];
+    let mut writes = vec![account.put(When::Absent), owner.put(When::Absent), listed.put(When::Always)];
+    if account.mirror_token {
+        writes.push(mirror::look_at(&account.namespace));
+    }
     Ok((account, writes))
 }
 

@@ -65,8 +65,11 @@ const AT_A_TIME: usize = 8;
 /// For how many namespaces owners and accounts are read at a time.
 const READ_AT_A_TIME: usize = 50;
 
-/// After so many failures in a row, with no success before them, the vault is taken to be away.
+/// After so many failures in a row the vault is taken to be away.
 const AWAY_AFTER: usize = 16;
+
+/// After so many failures of its own a namespace waits until the others were tried.
+const KEEPS_FAILING: u32 = 3;
 
 /// How often the vault is searched for secrets of namespaces that are to have none.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -79,7 +82,7 @@ const PREFIX: &str = "fresh/";
 pub struct Mirrored {
     namespace: Name,
     holds: Holds,
-    /// How many runs in a row have failed with it while they wrote others.
+    /// How many runs in a row have failed with it and have written others after it.
     #[serde(default)]
     failures: u32,
 }
@@ -98,16 +101,16 @@ enum Holds {
 impl Mirrored {
     const PARTITION: &str = "fresh#mirror";
 
-    /// What orders those that are due: none of them waits for one that keeps failing, and the oldest is first. None: it is
-    /// not due. A token from the future, of a clock that was set back since, is not good yet, so that one is due.
-    fn due(&self, now: Timestamp, write_below: Duration) -> Option<(u32, Timestamp)> {
+    /// What orders those that are due: none of them waits for one that keeps failing by itself, and the oldest is first.
+    /// None: it is not due. A token from the future, of a clock that was set back since, is not good yet, so that one is due.
+    fn due(&self, now: Timestamp, write_below: Duration) -> Option<(bool, Timestamp)> {
         let ends = match self.holds {
             Holds::Nothing => return None,
             Holds::Unknown => Timestamp(0),
             Holds::TokenUntil(ends) => ends,
         };
         let left = ends.since(now);
-        (left < write_below || left > LIFE).then_some((self.failures, ends))
+        (left < write_below || left > LIFE).then_some((self.failures >= KEEPS_FAILING, ends))
     }
 }
 
@@ -220,7 +223,7 @@ pub struct Run {
     pub failed: usize,
     /// How many it has not come to.
     pub left: usize,
-    /// How many secrets it has removed that no row spoke of.
+    /// How many secrets it has found that no row spoke of; the next run removes them.
     pub swept: usize,
     /// How much life the token has that has least, in seconds; none without tokens.
     #[serde(rename = "least_left_s", serialize_with = "seconds")]
@@ -271,9 +274,9 @@ pub async fn refresh_secrets_by(service: &Service, timetable: &Timetable) -> Res
     if let Err(error) = service.commit(service.now(), vec![ended]).await {
         tracing::debug!(cause = %error, "the lease of a run was not given back");
     }
-    done?;
+    // Also of one that was cut off: what it has done counts.
     report(&run, time.begun);
-    Ok(run)
+    done.map(|()| run)
 }
 
 /// The time that a run has.
@@ -370,12 +373,21 @@ enum Mended {
     Overtaken,
     /// There was no time for it.
     Left,
-    Failed(String),
+    /// Why; and whether the vault lacks a token that readers are to find.
+    Failed(String, Lacks),
+}
+
+#[derive(Clone, Copy)]
+enum Lacks {
+    Nothing,
+    AToken,
 }
 
 async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &mut Run) -> Result<(), Refusal> {
     let mut due = due(service, service.now(), write_below, run).await?.into_iter();
-    let (mut failed, mut left, mut successes) = (Vec::new(), Vec::new(), 0);
+    let (mut failed, mut left) = (Vec::new(), Vec::new());
+    // How many failures were followed by a success, so that they are no sign of a vault that is away.
+    let (mut of_their_own, mut in_a_row) = (0, 0);
     while time.left() >= LEAST_TIME {
         let rows: Vec<_> = due.by_ref().take(READ_AT_A_TIME).collect();
         if rows.is_empty() {
@@ -400,15 +412,21 @@ async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &
                     left.push(row);
                     continue;
                 }
-                Mended::Failed(cause) => {
+                Mended::Failed(cause, lacks) => {
                     tracing::warn!(namespace = %row.record.namespace, cause, "a mirrored token could not be refreshed");
+                    match (row.record.holds, lacks) {
+                        (Holds::TokenUntil(ends), _) => run.saw(ends.since(service.now())),
+                        (_, Lacks::AToken) => run.saw(Duration::ZERO),
+                        _ => {}
+                    }
                     failed.push(row);
+                    in_a_row += 1;
                     continue;
                 }
             }
-            successes += 1;
+            (of_their_own, in_a_row) = (failed.len(), 0);
         }
-        if successes == 0 && failed.len() >= AWAY_AFTER {
+        if in_a_row >= AWAY_AFTER {
             run.outcome = Outcome::GaveUp;
             break;
         }
@@ -420,22 +438,28 @@ async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &
         run.outcome = Outcome::OutOfTime;
     }
     let now = service.now();
-    for row in left.iter().chain(&failed) {
+    for row in &left {
         if let Holds::TokenUntil(ends) = row.record.holds {
             run.saw(ends.since(now));
         }
     }
-    if successes > 0 {
-        put_back(service, now, failed).await;
-    }
+    failed.truncate(of_their_own);
+    put_back(service, now, failed, time).await;
     Ok(())
 }
 
-/// Those that failed while others were written come after the others from now on: nobody waits for them.
-async fn put_back(service: &Service, now: Timestamp, failed: Vec<Row<Mirrored>>) {
-    for row in failed {
-        let record = Mirrored { failures: row.record.failures.saturating_add(1), ..row.record };
-        if let Err(error) = service.commit(now, vec![record.put(When::VersionIs(row.version))]).await {
+/// Writes down who failed while others did not, as far as there is time: whoever keeps failing comes after the others, so
+/// that nobody waits for it.
+async fn put_back(service: &Service, now: Timestamp, failed: Vec<Row<Mirrored>>, time: &Time) {
+    let mut writing = stream::iter(failed)
+        .take_while(|_| std::future::ready(time.left() >= LEAST_TIME))
+        .map(|row| async move {
+            let record = Mirrored { failures: row.record.failures.saturating_add(1), ..row.record };
+            service.commit(now, vec![record.put(When::VersionIs(row.version))]).await
+        })
+        .buffer_unordered(AT_A_TIME);
+    while let Some(written) = writing.next().await {
+        if let Err(error) = written {
             tracing::debug!(cause = %error, "a failure with a mirrored token was not written down");
         }
     }
@@ -485,7 +509,7 @@ async fn mend(service: &Service, row: &Row<Mirrored>, owner: Owner, time: Durati
     let time = time.min(LONGEST_CALL);
     let owner = match owner {
         Ok(owner) => owner,
-        Err(cause) => return Mended::Failed(cause),
+        Err(cause) => return Mended::Failed(cause, Lacks::AToken),
     };
     match owner.filter(|(account, _)| account.mirror_token) {
         Some((account, Some(record))) => write(service, row, &account, &record, time).await,
@@ -504,11 +528,16 @@ fn secret_of(namespace: &str) -> String {
     format!("{PREFIX}{namespace}")
 }
 
-/// What the secret holds, as the cluster's secret of the same token does.
-#[derive(Serialize)]
-struct Value<'a> {
-    #[serde(rename = "AUTH_TOKEN")]
-    auth_token: &'a str,
+/// What the secret holds: `{"AUTH_TOKEN":"…"}`, the token under the name that it has in the cluster's secret. Of one size
+/// from the start: what grows leaves copies behind that nobody wipes.
+fn value_of(token: &str) -> Secret<Vec<u8>> {
+    const PARTS: [&str; 2] = [r#"{"AUTH_TOKEN":""#, r#""}"#];
+    let mut value = Vec::with_capacity(PARTS[0].len() + token.len() + PARTS[1].len());
+    // A JWT has no character that JSON would have to escape.
+    for part in [PARTS[0], token, PARTS[1]] {
+        value.extend_from_slice(part.as_bytes());
+    }
+    Secret::new(value)
 }
 
 async fn write(
@@ -521,22 +550,18 @@ async fn write(
     let now = service.now();
     let (token, ends) = match sign(service, now, account, record, &Scope::usual()).await {
         Ok(signed) => signed,
-        Err(refusal) => return Mended::Failed(refusal.cause()),
-    };
-    let value = match serde_json::to_vec(&Value { auth_token: token.expose() }) {
-        Ok(value) => Secret::new(value),
-        Err(error) => return Mended::Failed(error.to_string()),
+        Err(refusal) => return Mended::Failed(refusal.cause(), Lacks::AToken),
     };
     let name = secret_of(row.record.namespace.as_str());
-    if let Err(cause) = in_time(time, service.vault.put(&name, value)).await {
-        return Mended::Failed(cause);
+    if let Err(cause) = in_time(time, service.vault.put(&name, value_of(token.expose()))).await {
+        return Mended::Failed(cause, Lacks::AToken);
     }
     let written = Mirrored { holds: Holds::TokenUntil(ends), failures: 0, ..row.record.clone() };
     match service.commit(now, vec![written.put(When::VersionIs(row.version))]).await {
         Ok(_) => Mended::Written(ends),
         Err(CommitError::Conflict { .. }) => overtaken(service, row).await,
         // It is still due, and the next run writes it again.
-        Err(error) => Mended::Failed(error.to_string()),
+        Err(error) => Mended::Failed(error.to_string(), Lacks::Nothing),
     }
 }
 
@@ -544,12 +569,12 @@ async fn write(
 async fn remove(service: &Service, row: &Row<Mirrored>, then: Write, time: Duration) -> Mended {
     let name = secret_of(row.record.namespace.as_str());
     if let Err(cause) = in_time(time, service.vault.delete(&name)).await {
-        return Mended::Failed(cause);
+        return Mended::Failed(cause, Lacks::Nothing);
     }
     match service.commit(service.now(), vec![then]).await {
         Ok(_) => Mended::Removed,
         Err(CommitError::Conflict { .. }) => overtaken(service, row).await,
-        Err(error) => Mended::Failed(error.to_string()),
+        Err(error) => Mended::Failed(error.to_string(), Lacks::Nothing),
     }
 }
 
@@ -557,7 +582,7 @@ async fn remove(service: &Service, row: &Row<Mirrored>, then: Write, time: Durat
 /// be of an account that is to have none, or be missing, so somebody has to look again.
 async fn overtaken(service: &Service, row: &Row<Mirrored>) -> Mended {
     let looked_at = service.commit(service.now(), vec![look_at(&row.record.namespace)]).await;
-    looked_at.map_or_else(|error| Mended::Failed(error.to_string()), |_| Mended::Overtaken)
+    looked_at.map_or_else(|error| Mended::Failed(error.to_string(), Lacks::Nothing), |_| Mended::Overtaken)
 }
 
 async fn in_time<T>(time: Duration, call: impl Future<Output = Result<T, VaultError>>) -> Result<T, String> {
@@ -567,35 +592,46 @@ async fn in_time<T>(time: Duration, call: impl Future<Output = Result<T, VaultEr
     }
 }
 
-/// Takes away what the vault has of namespaces that no row speaks of, or one that says that there is nothing: a run that was
-/// killed after it took too long may have left that behind.
+/// Finds what the vault has of namespaces that no row speaks of, or one that says that there is nothing: a run that was killed
+/// after it took too long may have left that behind. It removes nothing: it has the next run look, which removes under its
+/// row's eyes what nobody is to have.
 async fn sweep(service: &Service, time: &Time, run: &mut Run) -> Result<(), Refusal> {
-    let time = || LONGEST_CALL.min(time.left());
     let now = service.now();
-    let names = match in_time(time(), service.vault.list(PREFIX)).await {
+    let names = match in_time(time.left(), service.vault.list(PREFIX)).await {
         Ok(names) => names,
         Err(cause) => {
-            tracing::warn!(cause, "the vault could not be searched for tokens of nobody; tried again in the next run");
-            return Ok(());
+            let minutes = SWEEP_EVERY.as_secs() / 60;
+            tracing::warn!(
+                cause,
+                "the vault could not be searched for tokens of nobody; tried again in {minutes} minutes"
+            );
+            Vec::new()
         }
     };
-    for names in names.chunks(READ_AT_A_TIME) {
-        let of = |name: &str| Key::new(Mirrored::PARTITION, name.strip_prefix(PREFIX).unwrap_or_default());
-        let keys: Vec<_> = names.iter().map(|name| of(name)).collect();
+    let namespaces: Vec<Name> =
+        names.iter().filter_map(|name| Name::parse(name.strip_prefix(PREFIX)?, "namespace").ok()).collect();
+    for namespaces in namespaces.chunks(READ_AT_A_TIME) {
+        let keys: Vec<_> = namespaces.iter().map(|one| Key::new(Mirrored::PARTITION, one.as_str())).collect();
         let rows = service.store.get(now, &keys).await?;
-        // What cannot be read says nothing, and is left alone.
-        let is_to_have_none = |row: Option<Item>| match row {
-            None => true,
-            Some(item) => readable(item).is_some_and(|row| row.record.holds == Holds::Nothing),
-        };
-        for (name, _) in names.iter().zip(rows).filter(|(_, row)| is_to_have_none(row.clone())) {
-            if time().is_zero() {
+        for (namespace, row) in namespaces.iter().zip(rows) {
+            let when = match row {
+                None => When::Absent,
+                // What cannot be read says nothing, and is left alone.
+                Some(item) => match readable(item) {
+                    Some(row) if row.record.holds == Holds::Nothing => When::VersionIs(row.version),
+                    _ => continue,
+                },
+            };
+            if time.left() < LEAST_TIME {
                 run.outcome = Outcome::OutOfTime;
                 return Ok(());
             }
-            match in_time(time(), service.vault.delete(name)).await {
-                Ok(()) => run.swept += 1,
-                Err(cause) => tracing::warn!(secret = name, cause, "a token of nobody could not be removed"),
+            let found = Mirrored { namespace: namespace.clone(), holds: Holds::Unknown, failures: 0 };
+            match service.commit(now, vec![found.put(when)]).await {
+                Ok(_) => run.swept += 1,
+                // Somebody has just written it.
+                Err(CommitError::Conflict { .. }) => {}
+                Err(unavailable) => return Err(unavailable.into()),
             }
         }
     }

@@ -53,17 +53,18 @@ pub async fn find(
 /// As [`find`].
 pub async fn read(service: &Service, now: Timestamp, by: &Identity, namespace: &str) -> Result<Shown, Refusal> {
     let Found { account, row } = found(service, now, by, namespace).await?;
-    let scope = match by {
-        Identity::Account(caller) if caller.account.record.uid == account.uid => Scope::usual().also_in(caller.scope()),
-        _ => {
-            let (actor, owner) = (by.subject(), &account.name);
-            tracing::info!(
-                target: "gatemint::audit", event = "fresh_token_read", user.name = %owner, actor = actor.name(),
-            );
-            Scope::usual()
-        }
+    let own = match by {
+        Identity::Account(caller) if caller.account.record.uid == account.uid => Some(caller.scope()),
+        _ => None,
     };
+    let scope = own.map_or_else(Scope::usual, |own| Scope::usual().also_in(own));
     let (token, expires_at) = sign(service, now, &account, &row.record, &scope).await?;
+    if own.is_none() {
+        tracing::info!(
+            target: "gatemint::audit", event = "fresh_token_read", user.name = %account.name, fresh.id = %row.record.id,
+            namespace, actor = by.subject().name(),
+        );
+    }
     Ok(Shown { token, expires_at, row })
 }
 

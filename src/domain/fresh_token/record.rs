@@ -6,11 +6,11 @@ use super::mirror;
 use crate::{
     clock::Timestamp,
     domain::{
-        ROUNDS, Refusal, Service,
+        Refusal, Service,
         account::Account,
         ids::{AccountKey, Epoch, FreshId, Name, Uid},
     },
-    store::{CommitError, Item, Key, Record, Row, When, Write, decode},
+    store::{CommitError, Item, Key, Record, Row, Version, When, Write, decode},
 };
 
 /// The record of an account's token that is always fresh.
@@ -62,18 +62,33 @@ impl Record for FreshToken {
 }
 
 /// What a sign-in writes so that its account has a token that is always fresh: nothing, if it has one.
-pub(in crate::domain) struct Beginning(Option<(FreshToken, When)>, bool);
+pub(in crate::domain) enum Beginning {
+    /// It has one.
+    Stands,
+    /// Now it begins.
+    Now {
+        /// The record.
+        record: Box<FreshToken>,
+        /// What its row has to be.
+        when: When,
+        /// The version of the account's row that it was made of.
+        account: Version,
+        /// Whether it is mirrored, as far as that row says.
+        mirrored: bool,
+    },
+}
 
 impl Beginning {
     /// With the record as it was when the account was read.
     pub(in crate::domain) fn of(
         service: &Service,
         now: Timestamp,
-        account: &Account,
+        account: &Row<Account>,
         kept: Option<Row<FreshToken>>,
     ) -> Self {
+        let Row { record: account, version } = account;
         if kept.as_ref().is_some_and(|row| row.record.is_upheld_by(Some(account))) {
-            return Self(None, false);
+            return Self::Stands;
         }
         let record = FreshToken {
             account: AccountKey::of(account.name.as_str()),
@@ -85,26 +100,47 @@ impl Beginning {
             id: FreshId::draw(service.entropy.as_ref()),
             begun_at: now,
         };
-        let when = kept.map_or(When::Absent, |row| When::VersionIs(row.version));
-        Self(Some((record, when)), account.mirror_token)
+        Self::Now {
+            record: Box::new(record),
+            when: kept.map_or(When::Absent, |row| When::VersionIs(row.version)),
+            account: *version,
+            mirrored: account.mirror_token,
+        }
     }
 
-    /// What is written. The record is the first of it.
+    /// Whether it begins now.
+    pub(in crate::domain) fn is_now(&self) -> bool {
+        matches!(self, Self::Now { .. })
+    }
+
+    /// What is written: the record, and the account must be what it was, or a wish to have it mirrored might come between
+    /// and find nothing to mirror. No other write of the commit may be about the account.
     pub(in crate::domain) fn writes(&self) -> Vec<Write> {
-        let Some((record, when)) = &self.0 else { return Vec::new() };
-        let mirrored = self.1.then(|| mirror::look_at(&record.namespace));
-        [record.put(*when)].into_iter().chain(mirrored).collect()
+        let Self::Now { record, when, account, mirrored } = self else { return Vec::new() };
+        let check = Write::Check { key: Account::key_of(record.account), when: When::VersionIs(*account) };
+        let mirrored = mirrored.then(|| mirror::look_at(&record.namespace));
+        [record.put(*when), check].into_iter().chain(mirrored).collect()
     }
 
-    /// What to write in place of the record, after a conflict with this row; none if the conflict was about something else.
+    /// What to write in place of the write at this place, after a conflict with this row; none if nothing can be.
     pub(in crate::domain) fn again(&self, at: usize, current: Option<Item>) -> Option<Write> {
-        let (record, _) = self.0.as_ref().filter(|_| at == 0)?;
-        let current: Option<Row<FreshToken>> = decode(current).ok()?;
-        Some(match current {
-            None => record.put(When::Absent),
-            Some(row) if row.record.order() < record.order() => record.put(When::VersionIs(row.version)),
-            // Another sign-in has begun one: that one stays, with the tokens that were read since.
-            Some(row) => Write::Check { key: record.key(), when: When::VersionIs(row.version) },
+        let Self::Now { record, mirrored, .. } = self else { return None };
+        if at == 0 {
+            let current: Option<Row<FreshToken>> = decode(current).ok()?;
+            return Some(match current {
+                None => record.put(When::Absent),
+                Some(row) if row.record.order() < record.order() => record.put(When::VersionIs(row.version)),
+                // Another sign-in has begun one: that one stays, with the tokens that were read since.
+                Some(row) => Write::Check { key: record.key(), when: When::VersionIs(row.version) },
+            });
+        }
+        let account: Row<Account> = decode(current).ok().flatten().filter(|_| at == 1)?;
+        let is_same = account.record.uid == record.uid && account.record.deleted_at.is_none();
+        is_same.then(|| {
+            if account.record.mirror_token && !mirrored {
+                return mirror::look_at(&record.namespace);
+            }
+            Write::Check { key: Account::key_of(record.account), when: When::VersionIs(account.version) }
         })
     }
 }
@@ -120,23 +156,20 @@ pub(in crate::domain) async fn end(
     mirrored: bool,
     actor: &str,
 ) -> Result<(), Refusal> {
-    let Row { record, mut version } = row;
-    for _ in 0..ROUNDS {
-        let mut writes = vec![Write::Delete { key: record.key(), when: When::VersionIs(version) }];
-        if mirrored {
-            writes.push(mirror::look_at(&record.namespace));
-        }
-        match service.commit(now, writes).await {
-            Ok(_) => {
-                tracing::info!(target: "gatemint::audit", event = "fresh_token_ended", user.name = %record.name, actor);
-                return Ok(());
-            }
-            Err(CommitError::Conflict { current, .. }) => {
-                let same = decode::<FreshToken>(current)?.filter(|row| row.record.id == record.id);
-                version = same.ok_or_else(|| Refusal::absent("the token has ended"))?.version;
-            }
-            Err(unavailable) => return Err(unavailable.into()),
-        }
+    let Row { record, version } = row;
+    let mut writes = vec![Write::Delete { key: record.key(), when: When::VersionIs(version) }];
+    if mirrored {
+        writes.push(mirror::look_at(&record.namespace));
     }
-    Err(Refusal::unavailable("the record of a fresh token kept changing"))
+    match service.commit(now, writes).await {
+        Ok(_) => {
+            tracing::info!(
+                target: "gatemint::audit", event = "fresh_token_ended", user.name = %record.name, fresh.id = %record.id, actor,
+            );
+            Ok(())
+        }
+        // A record is never written again under its id: it has ended, and another one has begun.
+        Err(CommitError::Conflict { .. }) => Err(Refusal::absent("the token has ended")),
+        Err(unavailable) => Err(unavailable.into()),
+    }
 }

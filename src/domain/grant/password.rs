@@ -16,7 +16,7 @@ use crate::{
         ids::{AccountKey, SessionId},
         session::{Generation, Session},
     },
-    store::{Item, Key, Record, Row, When, decode},
+    store::{CommitError, Item, Key, Record, Row, When, decode},
 };
 
 /// The one answer to an unknown user and to a wrong password.
@@ -100,6 +100,7 @@ impl Prepared {
             return Err(GrantRefusal::invalid_grant("Account disabled"));
         }
 
+        let beginning = Beginning::of(service, now, &row, self.fresh);
         let account = row.record;
         let mut session = Session {
             id: SessionId::draw(service.entropy.as_ref()),
@@ -119,18 +120,24 @@ impl Prepared {
             ends_at: now,
         };
         session.ends_at = ends_at(service, &session, now);
+        // Both would be about the account's row; the hash can be made again with the next sign-in.
+        let renewed = renewed.filter(|_| !beginning.is_now());
         let renewed = renewed.map(|password| Account { password, ..account.clone() }.put(When::VersionIs(row.version)));
         // One commit: the session, the token that is always fresh begun if it is not, the reservation given back, and the
         // hash made again if it was weak.
-        let beginning = Beginning::of(service, now, &account, self.fresh);
         let mut needed = vec![session.put(When::Absent)];
         needed.extend(beginning.writes());
         let renewed = renewed.into_iter().collect();
         let again = |at: usize, current| beginning.again(at.checked_sub(1)?, current);
-        attempt.give_back_with(service, now, needed, renewed, again).await?;
+        attempt.give_back_with(service, now, needed, renewed, again).await.map_err(|error| match error {
+            // The account is gone meanwhile.
+            CommitError::Conflict { .. } => GrantRefusal::invalid_grant(WRONG),
+            unavailable => unavailable.into(),
+        })?;
         tracing::info!(
             target: "gatemint::audit", event = "signed_in",
             user.name = %account.name, client.id = %client.id, session.id = %session.id,
+            fresh_token.begun = beginning.is_now(),
         );
         Ok((Subject::Account { account: Box::new(account), session: Box::new(session) }, scope))
     }

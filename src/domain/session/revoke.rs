@@ -375,7 +375,8 @@ pub async fn end_by_id(
         RecordId::Fresh(fresh) => {
             let owner = owner(service, now, id.account).await?;
             let row: Option<Row<FreshToken>> = service.read(now, FreshToken::key_of(id.account)).await?;
-            let row = row.filter(|row| row.record.id == fresh && row.record.uid == owner.uid).ok_or_else(absent)?;
+            let row = row.filter(|row| row.record.id == fresh && row.record.is_upheld_by(Some(&owner)));
+            let row = row.ok_or_else(absent)?;
             fresh_token::end(service, now, row, owner.mirror_token, actor).await.map_err(as_absent)
         }
         RecordId::Gate(drawn, name) => end_gate_token(service, now, id.account, drawn, &name, actor).await,

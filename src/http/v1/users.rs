@@ -101,6 +101,9 @@ pub(super) struct Create {
     /// Whether it may sign in; yes unless said.
     #[serde(default = "yes")]
     enabled: bool,
+    /// Whether its token that is always fresh is kept in the secrets manager as well.
+    #[serde(default)]
+    mirror_token: bool,
 }
 
 fn yes() -> bool {
@@ -147,6 +150,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<(
         roles: create.roles,
         enabled: create.enabled,
         password: Secret::new(create.password.into_bytes()),
+        mirror_token: create.mirror_token,
     };
     let account = manage::create(&app.service, now, new, caller.account.record.name.as_str()).await?;
     Ok((StatusCode::CREATED, Json(UserView::of(&account))))

@@ -36,6 +36,14 @@ impl<'a> Question<'a> {
 
     /// What is known without a row.
     fn known(self) -> Option<Action> {
+        self.known_of_whole_token().map(|action| self.limited(action))
+    }
+
+    fn limited(self, action: Action) -> Action {
+        self.subject.limited(self.resource.scheme(), action)
+    }
+
+    fn known_of_whole_token(self) -> Option<Action> {
         let owns = || self.resource.namespace().is_some_and(|namespace| self.subject.owns(namespace));
         match self.subject.stands() {
             false => Some(Action::Deny),
@@ -98,7 +106,7 @@ impl<'a> Question<'a> {
                 };
             }
         }
-        Ok(found)
+        Ok(found.map(|action| self.limited(action)))
     }
 }
 
@@ -144,7 +152,14 @@ pub async fn require(
     asked: &[(Resource, Action)],
 ) -> Result<(), Refusal> {
     let missing = not_granted(service, now, subject, asked).await?;
-    if missing.is_empty() { Ok(()) } else { Err(Refusal::not_granted(missing)) }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let refusal = Refusal::not_granted(missing);
+    Err(match subject.another_token() {
+        Some(how) => Refusal { text: format!("{}; ask {how}", refusal.text).into(), ..refusal },
+        None => refusal,
+    })
 }
 
 /// Those that somebody may not do now, in one round trip.
