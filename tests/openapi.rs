@@ -122,7 +122,7 @@ async fn what_the_document_names_is_answered_and_nothing_else() {
 const OTHERS: [&str; 4] = ["apolo", "forward_auth", "kube_gateway", "kubernetes"];
 
 /// Where those routes are.
-const PATHS_OF_OTHERS: [&str; 5] = ["/api", "/apis", "/auth", "/kubernetes", "/version"];
+const PATHS_OF_OTHERS: [&str; 6] = ["/api", "/apis", "/auth", "/kubernetes", "/version", "/webhooks"];
 
 fn is_of_others(path: &str) -> bool {
     PATHS_OF_OTHERS
