@@ -12,6 +12,9 @@ pub(super) const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
+/// How long one that nobody wants may take to arrive.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadBody {
@@ -38,6 +41,15 @@ pub(super) async fn read_up_to(body: Body, most: usize) -> Result<Vec<u8>, BadBo
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BadBody::TooLarge),
         Ok(Err(_)) | Err(_) => Err(BadBody::Broken),
     }
+}
+
+/// Takes a body in and keeps nothing of it, up to so many bytes. A proxy that is still sending one takes a connection that
+/// ends meanwhile for a broken one, and whoever asked is not told why he was refused.
+pub(super) async fn discard(body: Body, most: usize) {
+    let mut body = Limited::new(body, most);
+    let taken_in = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Nothing depends on it.
+    let _ = tokio::time::timeout(DISCARD_TIME, taken_in).await;
 }
 
 /// Whether a Content-Type names this media type, whatever its parameters.

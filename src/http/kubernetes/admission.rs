@@ -34,7 +34,7 @@ use crate::{
     domain::{Refusal, RefusalKind},
     http::{
         App,
-        body::{BadBody, MAX_BODY, is_media_type, read_up_to},
+        body::{BadBody, MAX_BODY, discard, is_media_type, read_up_to},
     },
 };
 
@@ -58,12 +58,12 @@ async fn create(large_ones: Arc<Semaphore>, request: Request) -> Result<Response
     let (parts, body) = request.into_parts();
     let is_usual = body.size_hint().upper().is_some_and(|most| most <= MAX_BODY as u64);
     let _turn = if is_usual { None } else { Some(large_ones.try_acquire().map_err(|_| busy())?) };
+    if body.size_hint().lower() > LARGEST as u64 {
+        discard(body, 2 * LARGEST).await;
+        return Err(too_large());
+    }
     let body = read_up_to(body, LARGEST).await.map_err(|why| match why {
-        BadBody::TooLarge => Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLarge",
-            "the AdmissionReview is larger than 3145728 bytes",
-        ),
+        BadBody::TooLarge => too_large(),
         BadBody::Broken => Failure::bad_request("the body ended early or is not framed as its headers say"),
     })?;
     let content_type = parts.headers.get(header::CONTENT_TYPE);
@@ -81,6 +81,11 @@ async fn create(large_ones: Arc<Semaphore>, request: Request) -> Result<Response
         Verdict::unchanged("nothing is added here: add-auth-token is for the creation of Pods")
     };
     Ok(Json(answer(&asked.uid, verdict)).into_response())
+}
+
+fn too_large() -> Failure {
+    let text = "the AdmissionReview is larger than 3145728 bytes";
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", text)
 }
 
 /// Too many large reviews at once; an API server asks again after that second.
