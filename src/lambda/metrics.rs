@@ -422,7 +422,7 @@ mod tests {
             crate::metric::store_called("get", "ok", Duration::ZERO);
             crate::metric::store_retried();
             crate::metric::request_answered("/v1/me", "GET", 200, Duration::ZERO);
-            crate::metric::mirrored(1, 1, 1, Some(Duration::from_secs(720)));
+            crate::metric::mirrored(1, 1, 1, Some(Duration::from_mins(12)));
         });
         let lines = Measurements { ledger: recorder.0, function: "all".into() }.lines(NOW, "1");
         lines.iter().for_each(is_embedded_metric_format);
