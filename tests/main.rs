@@ -55,6 +55,8 @@ mod permissions;
 mod two_doors;
 // The first start: several at once, what it prints, where it listens, how it ends.
 mod first_start;
+// A token that is always fresh never has less than ten minutes for whoever reads it, over days of faults and races.
+mod fresh;
 // A process that is killed loses nothing that it acknowledged, from its first start on.
 mod kill;
 // The operator's commands on the state itself, for people and in JSON.

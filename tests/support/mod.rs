@@ -5,6 +5,7 @@ pub(crate) mod asking;
 pub(crate) mod emulator;
 #[cfg(feature = "aws")]
 pub(crate) mod fault_proxy;
+pub(crate) mod many;
 pub(crate) mod process;
 pub(crate) mod runtime_api;
 pub(crate) mod watched;
@@ -58,6 +59,11 @@ impl ManualClock {
     pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
+
+    /// Sets it forward or back by so many seconds, as somebody does who corrects it.
+    pub(crate) fn jump(&self, seconds: i64) {
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| now.checked_add_signed(seconds));
+    }
 }
 
 impl Clock for ManualClock {
@@ -66,7 +72,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A service in memory. Dropping it asserts that nothing secret was ever stored, that no generation of a session was
+/// A service in memory. Dropping it asserts that nothing secret and no token was ever stored, that no generation of a session was
 /// made twice, and that one key signs at most.
 pub(crate) struct TestService {
     pub(crate) service: Arc<Service>,
@@ -279,6 +285,7 @@ impl Drop for TestService {
             for secret in secrets.iter() {
                 assert!(!body.contains(secret.as_str()), "a secret was stored: {body}");
             }
+            assert!(!holds_jwt(&body), "a token was stored: {body}");
             let record = &serde_json::from_str::<Value>(&body).unwrap()["record"];
             if let (Some(id), Some(generation)) = (record["id"].as_str(), record["generation"].as_u64()) {
                 let rotated_at = record["rotated_at"].as_u64();
@@ -293,6 +300,14 @@ impl Drop for TestService {
             assert!(signing.count() <= 1, "more than one key signs: {body}");
         }
     }
+}
+
+/// Whether a JWT stands in a text: two of its parts, each of which begins as `{"` in base64url does.
+fn holds_jwt(text: &str) -> bool {
+    text.match_indices(".eyJ").any(|(at, _)| {
+        let before = text[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next();
+        before.is_some_and(|header| header.starts_with("eyJ"))
+    })
 }
 
 /// An answer, whole.

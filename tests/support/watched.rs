@@ -68,6 +68,11 @@ impl WatchedStore {
         self.faults.lock().unwrap().extend(faults);
     }
 
+    /// What was to go wrong and has not yet never does.
+    pub(crate) fn forget_faults(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
     /// Nothing answers from now on, or everything again.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);

@@ -38,6 +38,21 @@ pub const WRITE_BELOW: Duration = Duration::from_mins(19);
 /// How long a run takes at most: less than [`EVERY`], so that one ends before the next begins.
 pub const LONGEST_RUN: Duration = Duration::from_secs(110);
 
+/// What a run goes by. Another one than the usual is for tests that want to see what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timetable {
+    /// A token with less left than this is written anew.
+    pub write_below: Duration,
+    /// How long the run may take; at most [`LONGEST_RUN`].
+    pub longest_run: Duration,
+}
+
+impl Default for Timetable {
+    fn default() -> Self {
+        Self { write_below: WRITE_BELOW, longest_run: LONGEST_RUN }
+    }
+}
+
 /// How long one call of the vault may take; the run goes on without it.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
 
@@ -85,14 +100,14 @@ impl Mirrored {
 
     /// What orders those that are due: none of them waits for one that keeps failing, and the oldest is first. None: it is
     /// not due. A token from the future, of a clock that was set back since, is not good yet, so that one is due.
-    fn due(&self, now: Timestamp) -> Option<(u32, Timestamp)> {
+    fn due(&self, now: Timestamp, write_below: Duration) -> Option<(u32, Timestamp)> {
         let ends = match self.holds {
             Holds::Nothing => return None,
             Holds::Unknown => Timestamp(0),
             Holds::TokenUntil(ends) => ends,
         };
         let left = ends.since(now);
-        (left < WRITE_BELOW || left > LIFE).then_some((self.failures, ends))
+        (left < write_below || left > LIFE).then_some((self.failures, ends))
     }
 }
 
@@ -223,7 +238,15 @@ fn seconds<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok
 /// # Errors
 /// `Unavailable`: the store or the signing keys are away. A vault that is away is an outcome.
 pub async fn refresh_secrets(service: &Service) -> Result<Run, Refusal> {
-    let begun = Stopwatch::start();
+    refresh_secrets_by(service, &Timetable::default()).await
+}
+
+/// The same by a timetable.
+///
+/// # Errors
+/// As [`refresh_secrets`].
+pub async fn refresh_secrets_by(service: &Service, timetable: &Timetable) -> Result<Run, Refusal> {
+    let time = Time { begun: Stopwatch::start(), whole: timetable.longest_run.min(LONGEST_RUN) };
     let now = service.now();
     let mut rows = service.store.get(now, &[Lease::key_of(), Swept::key_of()]).await?.into_iter();
     let lease: Option<Row<Lease>> = decode(rows.next().flatten())?;
@@ -238,18 +261,31 @@ pub async fn refresh_secrets(service: &Service) -> Result<Run, Refusal> {
         return Ok(Run { outcome: Outcome::Busy, ..Run::default() });
     };
     let mut run = Run::default();
-    let mut done = write_due(service, begun, &mut run).await;
+    let mut done = write_due(service, &time, timetable.write_below, &mut run).await;
     if done.is_ok() && run.outcome == Outcome::Done && sweeps {
-        done = sweep(service, begun, &mut run).await;
+        done = sweep(service, &time, &mut run).await;
     }
     // If this fails it ends by itself, before the next run is due.
-    let ended = Lease { until: now }.put(When::VersionIs(lease));
+    // Over for every clock, also for one that is set back now.
+    let ended = Lease { until: Timestamp(0) }.put(When::VersionIs(lease));
     if let Err(error) = service.commit(service.now(), vec![ended]).await {
         tracing::debug!(cause = %error, "the lease of a run was not given back");
     }
     done?;
-    report(&run, begun);
+    report(&run, time.begun);
     Ok(run)
+}
+
+/// The time that a run has.
+struct Time {
+    begun: Stopwatch,
+    whole: Duration,
+}
+
+impl Time {
+    fn left(&self) -> Duration {
+        self.whole.saturating_sub(self.begun.elapsed())
+    }
 }
 
 fn report(run: &Run, begun: Stopwatch) {
@@ -284,14 +320,19 @@ async fn take_lease(service: &Service, now: Timestamp, held: Option<Row<Lease>>)
 }
 
 /// What is due, the first to be written first; and of the others how much the oldest has left.
-async fn due(service: &Service, now: Timestamp, run: &mut Run) -> Result<Vec<Row<Mirrored>>, Refusal> {
+async fn due(
+    service: &Service,
+    now: Timestamp,
+    write_below: Duration,
+    run: &mut Run,
+) -> Result<Vec<Row<Mirrored>>, Refusal> {
     let (mut due, mut after) = (Vec::new(), None);
     loop {
         let page = service.store.list(now, Mirrored::PARTITION, after.as_deref(), MAX_PAGE).await?;
         for item in page.items {
             let Some(row) = readable(item) else { continue };
             run.mirrored += 1;
-            match (row.record.due(now), row.record.holds) {
+            match (row.record.due(now, write_below), row.record.holds) {
                 (Some(order), _) => due.push((order, row)),
                 (None, Holds::TokenUntil(ends)) => run.saw(ends.since(now)),
                 (None, _) => {}
@@ -332,11 +373,10 @@ enum Mended {
     Failed(String),
 }
 
-async fn write_due(service: &Service, begun: Stopwatch, run: &mut Run) -> Result<(), Refusal> {
-    let mut due = due(service, service.now(), run).await?.into_iter();
+async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &mut Run) -> Result<(), Refusal> {
+    let mut due = due(service, service.now(), write_below, run).await?.into_iter();
     let (mut failed, mut left, mut successes) = (Vec::new(), Vec::new(), 0);
-    let time = || LONGEST_RUN.saturating_sub(begun.elapsed());
-    while time() >= LEAST_TIME {
+    while time.left() >= LEAST_TIME {
         let rows: Vec<_> = due.by_ref().take(READ_AT_A_TIME).collect();
         if rows.is_empty() {
             break;
@@ -344,7 +384,7 @@ async fn write_due(service: &Service, begun: Stopwatch, run: &mut Run) -> Result
         let owners = owners(service, service.now(), &rows).await?;
         let mut mending = stream::iter(rows.into_iter().zip(owners))
             .map(|(row, owner)| async move {
-                let mended = mend(service, &row, owner, time()).await;
+                let mended = mend(service, &row, owner, time.left()).await;
                 (row, mended)
             })
             .buffer_unordered(AT_A_TIME);
@@ -401,37 +441,40 @@ async fn put_back(service: &Service, now: Timestamp, failed: Vec<Row<Mirrored>>)
     }
 }
 
-/// Of each namespace the account that owns it now, with the record of its token, if it stands.
-type Owner = Option<(Account, Option<FreshToken>)>;
+/// Of each namespace the account that owns it now, with the record of its token, if it stands; or why it cannot be told,
+/// which is one namespace's misfortune.
+type Owner = Result<Option<(Account, Option<FreshToken>)>, String>;
 
 /// The owners in the order of the rows, in two round trips.
 async fn owners(service: &Service, now: Timestamp, rows: &[Row<Mirrored>]) -> Result<Vec<Owner>, Refusal> {
     let keys: Vec<_> = rows.iter().map(|row| NamespaceOwner::key_of(row.record.namespace.as_str())).collect();
     let owners = service.store.get(now, &keys).await?.into_iter();
-    let owners: Vec<Option<Row<NamespaceOwner>>> = owners.map(decode).collect::<Result<_, _>>()?;
+    let owners: Vec<Result<Option<Row<NamespaceOwner>>, String>> = owners.map(read_row).collect();
     let key_of = |row: &Row<NamespaceOwner>| AccountKey::of(row.record.owner.as_str());
     let keys: Vec<_> = owners
         .iter()
         .flatten()
+        .flatten()
         .flat_map(|row| [Account::key_of(key_of(row)), FreshToken::key_of(key_of(row))])
         .collect();
     let mut rows = if keys.is_empty() { Vec::new() } else { service.store.get(now, &keys).await? }.into_iter();
-    let mut found = Vec::with_capacity(owners.len());
-    for owner in owners {
-        let Some(owner) = owner else {
-            found.push(None);
-            continue;
-        };
-        let account: Option<Row<Account>> = decode(rows.next().flatten())?;
-        let fresh: Option<Row<FreshToken>> = decode(rows.next().flatten())?;
+    let owners = owners.into_iter().map(|owner| {
+        let Some(owner) = owner? else { return Ok(None) };
+        let (account, fresh) = (rows.next().flatten(), rows.next().flatten());
+        let account: Option<Row<Account>> = read_row(account)?;
+        let fresh: Option<Row<FreshToken>> = read_row(fresh)?;
         let account = account.map(|row| row.record);
         let account = account.filter(|account| account.uid == owner.record.uid && account.deleted_at.is_none());
-        found.push(account.map(|account| {
+        Ok(account.map(|account| {
             let fresh = fresh.map(|row| row.record).filter(|record| record.is_upheld_by(Some(&account)));
             (account, fresh)
-        }));
-    }
-    Ok(found)
+        }))
+    });
+    Ok(owners.collect())
+}
+
+fn read_row<T: Record>(item: Option<Item>) -> Result<Option<Row<T>>, String> {
+    decode(item).map_err(|error| error.to_string())
 }
 
 /// Brings the vault in line with one namespace's owner, if there is time.
@@ -440,6 +483,10 @@ async fn mend(service: &Service, row: &Row<Mirrored>, owner: Owner, time: Durati
         return Mended::Left;
     }
     let time = time.min(LONGEST_CALL);
+    let owner = match owner {
+        Ok(owner) => owner,
+        Err(cause) => return Mended::Failed(cause),
+    };
     match owner.filter(|(account, _)| account.mirror_token) {
         Some((account, Some(record))) => write(service, row, &account, &record, time).await,
         Some((_, None)) => {
@@ -487,12 +534,7 @@ async fn write(
     let written = Mirrored { holds: Holds::TokenUntil(ends), failures: 0, ..row.record.clone() };
     match service.commit(now, vec![written.put(When::VersionIs(row.version))]).await {
         Ok(_) => Mended::Written(ends),
-        Err(CommitError::Conflict { .. }) => {
-            // Something changed meanwhile, or this run took longer than it may: what is in the vault now may be of an account
-            // that is to have none, so somebody has to look again.
-            let looked_at = service.commit(now, vec![look_at(&row.record.namespace)]).await;
-            looked_at.map_or_else(|error| Mended::Failed(error.to_string()), |_| Mended::Overtaken)
-        }
+        Err(CommitError::Conflict { .. }) => overtaken(service, row).await,
         // It is still due, and the next run writes it again.
         Err(error) => Mended::Failed(error.to_string()),
     }
@@ -506,9 +548,16 @@ async fn remove(service: &Service, row: &Row<Mirrored>, then: Write, time: Durat
     }
     match service.commit(service.now(), vec![then]).await {
         Ok(_) => Mended::Removed,
-        Err(CommitError::Conflict { .. }) => Mended::Overtaken,
+        Err(CommitError::Conflict { .. }) => overtaken(service, row).await,
         Err(error) => Mended::Failed(error.to_string()),
     }
+}
+
+/// Something changed meanwhile, or this run took longer than it may and another one was at work: what the vault has now may
+/// be of an account that is to have none, or be missing, so somebody has to look again.
+async fn overtaken(service: &Service, row: &Row<Mirrored>) -> Mended {
+    let looked_at = service.commit(service.now(), vec![look_at(&row.record.namespace)]).await;
+    looked_at.map_or_else(|error| Mended::Failed(error.to_string()), |_| Mended::Overtaken)
 }
 
 async fn in_time<T>(time: Duration, call: impl Future<Output = Result<T, VaultError>>) -> Result<T, String> {
@@ -518,9 +567,10 @@ async fn in_time<T>(time: Duration, call: impl Future<Output = Result<T, VaultEr
     }
 }
 
-/// Takes away what the vault has of namespaces that no row speaks of.
-async fn sweep(service: &Service, begun: Stopwatch, run: &mut Run) -> Result<(), Refusal> {
-    let time = || LONGEST_CALL.min(LONGEST_RUN.saturating_sub(begun.elapsed()));
+/// Takes away what the vault has of namespaces that no row speaks of, or one that says that there is nothing: a run that was
+/// killed after it took too long may have left that behind.
+async fn sweep(service: &Service, time: &Time, run: &mut Run) -> Result<(), Refusal> {
+    let time = || LONGEST_CALL.min(time.left());
     let now = service.now();
     let names = match in_time(time(), service.vault.list(PREFIX)).await {
         Ok(names) => names,
@@ -533,7 +583,12 @@ async fn sweep(service: &Service, begun: Stopwatch, run: &mut Run) -> Result<(),
         let of = |name: &str| Key::new(Mirrored::PARTITION, name.strip_prefix(PREFIX).unwrap_or_default());
         let keys: Vec<_> = names.iter().map(|name| of(name)).collect();
         let rows = service.store.get(now, &keys).await?;
-        for (name, _) in names.iter().zip(rows).filter(|(_, row)| row.is_none()) {
+        // What cannot be read says nothing, and is left alone.
+        let is_to_have_none = |row: Option<Item>| match row {
+            None => true,
+            Some(item) => readable(item).is_some_and(|row| row.record.holds == Holds::Nothing),
+        };
+        for (name, _) in names.iter().zip(rows).filter(|(_, row)| is_to_have_none(row.clone())) {
             if time().is_zero() {
                 run.outcome = Outcome::OutOfTime;
                 return Ok(());
