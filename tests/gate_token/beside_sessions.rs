@@ -60,7 +60,8 @@ async fn the_owner_of_a_namespace_sees_its_gate_tokens_after_the_sessions() {
     assert!(gate["expires_at"].is_string() && gate.get("client_id").is_none() && gate.get("last_used_at").is_none());
     // The minter's own list has none: it is the namespace that has them.
     let of_writer = all.get("/v1/tokens", &all.writer).await.json;
-    let kinds: Vec<_> = of_writer["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        of_writer["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["session", "fresh"]);
 
     all.test.clock.advance(std::time::Duration::from_hours(2));
