@@ -33,6 +33,8 @@ pub enum HttpError {
         url: WebUrl,
         /// What failed.
         why: String,
+        /// Whether the request may have got there: what it asks for may have been done.
+        sent: bool,
     },
     /// Another answer than 200.
     #[error("{url} answered {status}")]
@@ -176,8 +178,10 @@ impl Http {
     /// # Errors
     /// `Unreachable`, `TooLong`.
     pub(super) async fn answer(request: RequestBuilder, url: &WebUrl, most: usize) -> Result<Answer, HttpError> {
-        let unreachable =
-            |error: reqwest::Error| HttpError::Unreachable { url: url.clone(), why: words::of(&error.without_url()) };
+        let unreachable = |error: reqwest::Error| {
+            let sent = !error.is_connect() && !error.is_builder();
+            HttpError::Unreachable { url: url.clone(), why: words::of(&error.without_url()), sent }
+        };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let retry_after =

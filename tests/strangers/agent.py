@@ -293,6 +293,10 @@ def faults(serve, home, place):
                 done.append(what)
                 return now
 
+            def between_rounds():
+                """Just now it has written, and will rest for a while: what happens now does not happen while it writes."""
+                return agent.until("gatemint::metrics", agent.until("a fresh token is in the file.*abused", len(agent.told)))
+
             at = goes_on("a beginning", 0)
             # There is room neither for the login's next refresh token, which is not used up, nor for the file.
             agent.limit(0)
@@ -300,6 +304,7 @@ def faults(serve, home, place):
             at = agent.until("less than ten minutes left", at)
             agent.limit(resource.RLIM_INFINITY)
             at = goes_on("a full disk", at)
+            at = between_rounds()
             agent.limit(0)
             other.unlink()
             at = agent.until("the file cannot be written.*abused.*File too large", at)
@@ -333,7 +338,7 @@ def faults(serve, home, place):
                 ("a torn file", lambda: other.write_text("eyJhbGci"), "a piece of a token"),
                 ("a file with something else", lambda: other.write_text("x\n"), "something else"),
             ):
-                at = len(agent.told)
+                at = between_rounds()
                 abuse()
                 at = agent.until(told, at)
                 check(is_good(serve, other), f"a good token after {what}")
@@ -344,7 +349,7 @@ def faults(serve, home, place):
                 ("a file that became a link", lambda: (other.unlink(), other.symlink_to(target)), other.unlink, "symbolic link"),
                 ("a file that became a directory", lambda: (other.unlink(missing_ok=True), other.mkdir()), other.rmdir, "it is a directory"),
             ):
-                at = len(agent.told)
+                at = between_rounds()
                 with contextlib.suppress(FileNotFoundError):
                     abuse()
                 at = agent.until(told, at)

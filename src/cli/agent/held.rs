@@ -13,6 +13,8 @@ const RENEW_BELOW: Duration = Duration::from_mins(12);
 const DRIFT: Duration = Duration::from_secs(30);
 /// No try comes sooner after one that failed, but the first few.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// How long an answer that may be lost is waited for: well within the time for which the service repeats it.
+pub(super) const OPEN: Duration = Duration::from_secs(12);
 /// How far into the future a token may begin, as verifiers have it.
 const LEEWAY: Duration = Duration::from_mins(1);
 

@@ -128,18 +128,13 @@ impl<'a> Keeper<'a> {
         let held = self.held.as_ref();
         let due: Vec<bool> = self.files.iter_mut().map(|keeping| !keeping.is_fresh(held, now)).collect();
         let can = self.files.iter().zip(&due).any(|(keeping, due)| *due && keeping.back_off.is_over(now));
-        let mut fetched = Ok(None);
-        if can && self.held.as_ref().is_none_or(|held| held.is_stale(now)) {
-            if !self.back_off.is_over(now) {
-                self.tell_level(now);
-                return Ok(());
-            }
-            fetched = self.fetch(now).await.map(Some);
-        }
-        let did = match &fetched {
-            Ok(_) => self.write(&due).await,
-            Err(_) => true,
-        };
+        let is_stale = self.held.as_ref().is_none_or(|held| held.is_stale(now));
+        // A try that failed may have used up a refresh token, and its answer is given again for half a minute only: it is
+        // made again, even if another agent has made the files fresh meanwhile.
+        let is_open = self.back_off.failures() > 0;
+        let tries = (is_open || (can && is_stale)) && self.back_off.is_over(now);
+        let fetched = if tries { self.fetch(now).await.map(Some) } else { Ok(None) };
+        let did = self.write(&due).await || tries;
         let now = self.now();
         let least_left = self.tell_level(now);
         if did {
@@ -173,6 +168,7 @@ impl<'a> Keeper<'a> {
                 let now = self.now();
                 let least_left = self.least_left(now).unwrap_or_default();
                 let most = self.held.as_ref().map_or(BackOff::LONGEST, |held| held.patience(least_left));
+                let most = if source::is_open(&error) { most.min(held::OPEN) } else { most };
                 let wait = self.back_off.fail(now, most, asked, &SystemEntropy);
                 told::not_fetched(&error, self.source.name(), wait);
                 Err(error)
@@ -185,9 +181,11 @@ impl<'a> Keeper<'a> {
     async fn write(&mut self, due: &[bool]) -> bool {
         let now = self.now();
         let Some(held) = &self.held else { return false };
+        // What is held and due itself is better than nothing, and no better than what is there.
+        let (is_stale, is_over) = (held.is_stale(now), held.left(&held.token, now).is_zero());
         let mut did = false;
         for (keeping, _) in self.files.iter_mut().zip(due).filter(|(_, due)| **due) {
-            if !keeping.back_off.is_over(now) {
+            if !keeping.back_off.is_over(now) || is_over || (is_stale && keeping.has_one_like(held)) {
                 continue;
             }
             did = true;

@@ -62,6 +62,11 @@ impl Keeping {
         }
     }
 
+    /// Whether there is a token of the same account, however old.
+    pub(super) fn has_one_like(&mut self, held: &Held) -> bool {
+        matches!(self.file.look(), Ok(Found::Token(found)) if found.is_about_the_same_as(&held.token))
+    }
+
     /// Puts a token there, unless a better one is there.
     pub(super) async fn keep(&mut self, held: &Held, now: Moment) -> io::Result<Kept> {
         let _turn = self.file.turn(TURN).await?;

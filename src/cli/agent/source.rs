@@ -75,6 +75,11 @@ impl Source {
     }
 }
 
+/// Whether it is not known what became of it: the request may have got there, and its answer is lost.
+pub(super) fn is_open(error: &CliError) -> bool {
+    matches!(error, CliError::Client(ClientError::Http(HttpError::Unreachable { sent: true, .. })))
+}
+
 /// Whether waiting does not help: somebody has to do something.
 pub(super) fn is_lasting(error: &CliError) -> bool {
     match error {

@@ -96,7 +96,7 @@ pub(super) fn level(level: Level, least_left: Option<Duration>) {
         Level::Good => tracing::info!(token.least_left_s = token_least_left_s, "every file has a fresh token again"),
         Level::Low => tracing::error!(token.least_left_s = token_least_left_s, "a file has less than ten minutes left"),
         Level::Over => {
-            tracing::error!(token.least_left_s = token_least_left_s, "a file has no token that is good any more")
+            tracing::error!(token.least_left_s = token_least_left_s, "a file has no token that is good any more");
         }
     }
 }
