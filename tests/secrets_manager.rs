@@ -441,8 +441,8 @@ async fn after_too_much_nothing_is_changed_for_a_second() {
         let ((), took) = timed(work).await;
         assert!(took >= Duration::from_secs(1), "{operation}: {took:?}");
     }
-    // Another refusal is nobody's fault but that request's.
-    proxy.fail("PutSecretValue", 1, Fault::error(400, "LimitExceededException", "too many versions"));
+    // Another refusal is about that secret alone.
+    proxy.fail("PutSecretValue", 3, Fault::error(400, "LimitExceededException", "too many versions"));
     unavailable(vault.put(NAME, secret("three")).await);
     vault.put(NAME, secret("four")).await.unwrap();
     assert_eq!(current(&vault).await.unwrap().1, "four");

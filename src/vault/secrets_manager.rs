@@ -451,7 +451,8 @@ impl Failure {
 
     /// There was too much, here or elsewhere in the account, and it was still too much when it was tried again.
     fn is_throttled(&self) -> bool {
-        ["Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"]
+        // Not LimitExceededException, which is about how much there is, of the versions of one secret, for example.
+        ["Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"]
             .contains(&self.code.as_str())
     }
 

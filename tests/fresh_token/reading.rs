@@ -148,6 +148,13 @@ async fn its_owner_admins_and_whoever_may_read_the_secret_read_it_and_nobody_els
     assert_status(&all.ask(Method::GET, nowhere, &all.stranger, None).await, 403, "Forbidden", "");
     let no_name = "/api/v1/namespaces/A_B/secrets/access-token";
     assert_status(&all.ask(Method::GET, no_name, &all.root, None).await, 422, "Invalid", "metadata.namespace");
+    // kubectl asks for the namespace when what it wants is not there. Only if that is there, or not for it to know, does it
+    // show what it was told before.
+    for (namespace, access) in [("vms", &all.root), ("nowhere", &all.root), ("vms", &all.stranger)] {
+        let answer = all.ask(Method::GET, &format!("/api/v1/namespaces/{namespace}"), access, None).await;
+        assert_status(&answer, 403, "Forbidden", r#"cannot get resource "namespaces" in API group """#);
+    }
+    assert_status(&all.ask(Method::GET, "/api/v1/namespaces/vms", "", None).await, 401, "Unauthorized", "");
     println!("counted: {} reads by 8 kinds of readers", asked + 6);
 }
 

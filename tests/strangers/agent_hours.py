@@ -1,7 +1,7 @@
 """Hours of two agents on one file, in minutes: everything here runs under one `faketime`, whose clocks run faster.
 
-They are killed, one at a time, and begin again; the service stops for a minute and a half at a time, and is started
-again. Prints what the reader has seen, and what was done, as JSON.
+They are killed, one at a time, and begin again. Whenever the token is due, and now and then, the service answers nobody for
+up to a minute, or is started again. Prints what the reader has seen, and what was done, as JSON.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from support import BIN, ENVIRONMENT, Serve, check, equal
+from support import BIN, ENVIRONMENT, Serve, check, decoded, equal
 
 READER = [str(Path(os.environ["TOOLS_CLIENTS"]) / "bin" / "python"), "-B", str(Path(__file__).resolve().parent / "agent_reader.py")]
 
@@ -37,7 +37,7 @@ class Hours:
         self.place, self.serve, self.speed = place, serve, speed
         self.file = place / "token"
         self.random = random.Random(7)
-        self.did = {"kills": 0, "stops": 0, "restarts": 0}
+        self.did = {"due": 0, "kills": 0, "stops": 0, "restarts": 0}
         self.agents = {}
 
     def begin(self, source):
@@ -57,10 +57,10 @@ class Hours:
         self.did["kills"] += 1
 
     def stop(self):
-        """The service takes every connection, and answers none, for up to a minute and a half."""
+        """The service takes every connection, and answers none, for up to a minute."""
         os.kill(self.serve.process.pid, signal.SIGSTOP)
         try:
-            self.sleep(self.random.uniform(5, 90))
+            self.sleep(self.random.uniform(20, 60))
         finally:
             os.kill(self.serve.process.pid, signal.SIGCONT)
         self.did["stops"] += 1
@@ -68,17 +68,25 @@ class Hours:
     def restart(self):
         """The service is away for up to a minute."""
         self.serve.end()
-        self.sleep(self.random.uniform(1, 60))
+        self.sleep(self.random.uniform(1, 40))
         self.serve.__enter__()
         self.did["restarts"] += 1
 
     def go_on(self, hours):
         ends = time.monotonic() + hours * 3600
         while time.monotonic() < ends:
-            self.sleep(self.random.uniform(60, 400))
+            self.sleep(2)
             for source, agent in self.agents.items():
                 check(agent.poll() is None, f"the agent of {source} has ended: {(self.place / f'{source}.log').read_text()[-3000:]}")
-            self.random.choice([self.kill, self.kill, self.stop, self.restart])()
+            if decoded(self.file.read_text())["exp"] - time.time() < 725:
+                self.random.choice([self.stop, self.restart])()
+                self.did["due"] += 1
+                self.sleep(60)
+                # Now there is a new one, or it is about to come.
+                for _ in range(3):
+                    self.kill()
+                    self.sleep(self.random.uniform(1, 15))
+                self.random.choice([self.stop, self.restart])()
 
     def end(self):
         for agent in self.agents.values():

@@ -86,7 +86,8 @@ def walk(serve, kubectl, place, tokens):
     kubectl.refused("MethodNotAllowed", "label", "secret", "access-token", "a=b")
     # Of somebody who has not signed in the admin is told so.
     done = kubectl.run("get", "secret", "access-token", "-n", "new", "--token", tokens["admin"])
-    check(done.returncode != 0 and 'NotFound' in done.stderr and "sign" in done.stderr, f"what is missing: {done.stderr}")
+    told = 'secrets "access-token" not found: '
+    check(done.returncode != 0 and told in done.stderr and "signs in" in done.stderr, f"what is missing: {done.stderr}")
     return len(read)
 
 

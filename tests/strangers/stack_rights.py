@@ -71,6 +71,8 @@ class Uses:
         change = stack.json("/v1/me/password", fresh["access_token"], {"old": old, "new": new})
         worked(change, 204, "a change of the password")
         self.passwords["dana"] = new
+        # The change has ended the account's fresh token; this begins another.
+        worked(stack.password_grant("dana", new), 200, "a password grant after it")
         worked(stack.form("/oauth2/revoke", token=fresh["refresh_token"]), 200, "a revocation")
         worked(stack.introspection(self.fresh), 200, "an introspection of a fresh token")
 

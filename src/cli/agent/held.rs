@@ -88,9 +88,9 @@ impl Held {
         !self.is_doubtful(now) && self.is_rival(found, now) && self.left(found, now) >= self.renew_below()
     }
 
-    /// Whether what is in a file lives as long as this one, or longer: it is not replaced.
+    /// Whether what is in a file lives longer than this one: it is not replaced.
     pub(super) fn yields_to(&self, found: &AccessToken, now: Moment) -> bool {
-        self.is_rival(found, now) && found.expires_at >= self.token.expires_at
+        self.is_rival(found, now) && found.expires_at > self.token.expires_at
     }
 
     /// What a log calls a token that was in a file.
@@ -196,7 +196,7 @@ mod tests {
         let held = Held::new(token(10_000, 1800), moment(0, 0));
         let now = moment(10, 10);
         assert!(held.yields_to(&token(10_001, 1800), now) && held.leaves(&token(10_001, 1800), now));
-        assert!(held.yields_to(&token(9_000, 86_400), now));
+        assert!(held.yields_to(&token(9_000, 86_400), now) && !held.yields_to(&token(10_000, 1800), now));
         assert!(!held.yields_to(&token(9_999, 1800), now) && held.leaves(&token(9_999, 1800), now));
         assert!(!held.leaves(&token(9_000, 1600), now), "too little is left");
         for other in [token_of("eve", 10_000, 9000), token(10_100, 1800)] {

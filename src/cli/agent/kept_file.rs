@@ -89,7 +89,7 @@ impl KeptFile {
         Ok(self.seen.as_ref().map_or(&Found::Nothing, |(_, found)| found))
     }
 
-    /// Waits for this agent's turn; None if others do not let go in time.
+    /// Waits for this agent's turn; None if others do not let go in time. Whoever has it removes what killed agents left.
     ///
     /// # Errors
     /// There is no such directory, or it cannot be read.
@@ -98,7 +98,10 @@ impl KeptFile {
         let mut waited = Duration::ZERO;
         loop {
             match directory.try_lock() {
-                Ok(()) => return Ok(Some(directory)),
+                Ok(()) => {
+                    sweep(&self.path)?;
+                    return Ok(Some(directory));
+                }
                 Err(fs::TryLockError::WouldBlock) if waited < patience => {
                     tokio::time::sleep(POLL).await;
                     waited += POLL;
@@ -109,15 +112,12 @@ impl KeptFile {
         }
     }
 
-    /// Makes room for what is to be in its place. Whoever has the turn also removes what killed agents left behind.
+    /// Makes room for what is to be in its place.
     ///
     /// # Errors
     /// There is none, or the directory cannot be written.
-    pub(super) fn draft(&self, turn: Option<&File>, entropy: &dyn Entropy) -> io::Result<Draft<'_>> {
+    pub(super) fn draft(&self, entropy: &dyn Entropy) -> io::Result<Draft<'_>> {
         let name = self.path.file_name().ok_or_else(|| io::Error::other("it names no file"))?;
-        if turn.is_some() {
-            sweep(&self.path, name)?;
-        }
         let mut own = OsString::from(".");
         own.push(name);
         own.push(format!(".{:016x}{DRAFT}", u64::from_be_bytes(entropy.bytes())));
@@ -129,6 +129,19 @@ impl KeptFile {
         draft.file.write_all(&[b' '; 4096])?;
         draft.file.sync_all()?;
         Ok(draft)
+    }
+
+    /// Gives a file that stays the permission bits that a new one would have.
+    ///
+    /// # Errors
+    /// It is somebody else's.
+    pub(super) fn set_mode(&self) -> io::Result<()> {
+        match plain_file(&self.path)? {
+            Some(data) if data.mode() & 0o7777 != self.mode => {
+                fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The text of the file, for its owner's use; None if there is none.
@@ -207,7 +220,8 @@ fn read(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
 }
 
 /// Removes the drafts that nobody is at any more.
-fn sweep(path: &Path, name: &std::ffi::OsStr) -> io::Result<()> {
+fn sweep(path: &Path) -> io::Result<()> {
+    let Some(name) = path.file_name() else { return Ok(()) };
     let prefix = format!(".{}.", name.to_string_lossy());
     for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;
@@ -216,7 +230,7 @@ fn sweep(path: &Path, name: &std::ffi::OsStr) -> io::Result<()> {
         if !random.is_some_and(|random| random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit())) {
             continue;
         }
-        let is_left_behind = entry.file_type()?.is_file()
+        let is_left_behind = entry.file_type().is_ok_and(|kind| kind.is_file())
             && OpenOptions::new().write(true).open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
         if is_left_behind {
             let _ = fs::remove_file(entry.path());
@@ -248,7 +262,7 @@ mod tests {
             let mut file = KeptFile::new(path.clone(), mode);
             let turn = file.turn(Duration::ZERO).await.unwrap();
             assert!(turn.is_some() && file.turn(Duration::ZERO).await.unwrap().is_none(), "one at a time");
-            file.draft(turn.as_ref(), &SystemEntropy).unwrap().keep(text).unwrap();
+            file.draft(&SystemEntropy).unwrap().keep(text).unwrap();
             assert_eq!(file.text().unwrap().unwrap().as_str(), text);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
             assert!(matches!(file.look().unwrap(), Found::Torn));
@@ -265,10 +279,9 @@ mod tests {
         for other in [".t.0123456789abcdex.new", ".t.1.new", ".u.0123456789abcdef.new"] {
             fs::write(directory.path().join(other), "").unwrap();
         }
-        let living = file.draft(None, &SystemEntropy).unwrap();
+        let living = file.draft(&SystemEntropy).unwrap();
         assert!(left.exists(), "without the turn nothing is removed");
-        let turn = file.turn(Duration::ZERO).await.unwrap();
-        drop(file.draft(turn.as_ref(), &SystemEntropy).unwrap());
+        assert!(file.turn(Duration::ZERO).await.unwrap().is_some());
         assert!(!left.exists() && living.path.exists());
         living.keep("eyJ.x").unwrap();
         assert_eq!(names(directory.path()).len(), 4, "{:?}", names(directory.path()));
@@ -296,11 +309,11 @@ mod tests {
         for (name, why) in [("link", "symbolic link"), ("dangling", "symbolic link"), ("directory", "a directory")] {
             let mut file = KeptFile::new(at(name), 0o600);
             assert!(file.look().unwrap_err().to_string().contains(why), "{name}");
-            let refused = file.draft(None, &SystemEntropy).unwrap().keep("eyJ.x").unwrap_err();
+            let refused = file.draft(&SystemEntropy).unwrap().keep("eyJ.x").unwrap_err();
             assert!(refused.to_string().contains(why), "{name}");
         }
         assert_eq!(fs::read(at("torn")).unwrap(), b"eyJhbGci.e30.c2ln", "what the link leads to");
-        assert!(KeptFile::new(at("no/where"), 0o600).draft(None, &SystemEntropy).is_err());
+        assert!(KeptFile::new(at("no/where"), 0o600).draft(&SystemEntropy).is_err());
     }
 
     #[test]

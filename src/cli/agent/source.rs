@@ -200,7 +200,7 @@ impl RefreshFile {
                 output::aside(&format!("WARNING: {} is plain http: the token crosses the network readable", self.url));
             }
         }
-        let turn = self.file.turn(TURN).await.map_err(|error| failed(&error))?;
+        let _turn = self.file.turn(TURN).await.map_err(|error| failed(&error))?;
         let text = self.file.text().map_err(|error| failed(&error))?;
         let token = text.as_deref().map(|text| text.trim()).filter(|text| is_token(text)).ok_or_else(|| {
             failed(&"it holds no refresh token; put one there, such as the one of /refresh-token-download")
@@ -210,7 +210,7 @@ impl RefreshFile {
             return Err(self.is_over(why));
         }
         // A token is used up only where its successor can be kept.
-        let draft = self.file.draft(turn.as_ref(), &SystemEntropy).map_err(|error| failed(&error))?;
+        let draft = self.file.draft(&SystemEntropy).map_err(|error| failed(&error))?;
         let login = Login {
             url: self.url.clone(),
             client_id: self.client_id.clone(),

@@ -53,7 +53,7 @@ pub(super) fn left(file: &Path, expires_at: Timestamp) {
     tracing::info!(
         file.path = %file.display(),
         token.expires_at = expires_at.rfc3339(),
-        "the token in the file lives at least as long as the one that was fetched, and stays"
+        "the token in the file lives longer than the one that was fetched, and stays"
     );
 }
 

@@ -115,6 +115,7 @@ pub(super) fn admin_routes() -> Router<App> {
             "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
             get(token_request::read_nothing).post(token_request::create),
         )
+        .route("/api/v1/namespaces/{namespace}", get(objects::read_no_namespace))
         .route("/api/v1/namespaces/{namespace}/secrets", get(secrets::list))
         .route("/api/v1/namespaces/{namespace}/secrets/{name}", get(secrets::read))
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review::create))

@@ -4,18 +4,21 @@ use std::collections::BTreeSet;
 
 use axum::{
     Json,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
 };
 
 use super::{
+    At,
     accept::{self, LONGEST_LIST, Row, listed},
     dress::Failure,
+    kinds::NAMESPACE,
     options::{ListOptions, Query, continue_after},
     patch::nothing_but_what_apply_remembers,
     role_bindings,
     service_account::Form,
+    token_request::user_name,
 };
 use crate::{
     clock::Timestamp,
@@ -37,6 +40,15 @@ const MOST_BATCHES: usize = 20;
 pub(super) async fn asker(app: &App, headers: &HeaderMap) -> Result<(Timestamp, Subject), Refusal> {
     let now = app.service.now();
     Ok((now, bearer::identity(app, now, headers).await?.subject()))
+}
+
+/// `GET /api/v1/namespaces/{namespace}`: nobody may look at one, whether or not it is there. kubectl asks for it when something
+/// in it is not there; told that neither is the namespace, it would say that alone, and not what it was told before.
+pub(super) async fn read_no_namespace(State(app): State<App>, At(namespace): At<String>, request: Request) -> Failure {
+    match asker(&app, request.headers()).await {
+        Ok((_, by)) => Failure::cannot(&user_name(&by), "get", &NAMESPACE, &NAMESPACE, &namespace, &namespace),
+        Err(refusal) => Failure::of(&refusal, &NAMESPACE, &namespace),
+    }
 }
 
 /// A list of what is made of service accounts, page by page.

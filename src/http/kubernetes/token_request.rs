@@ -109,7 +109,7 @@ pub(super) async fn read_nothing(
 }
 
 /// What Kubernetes calls who asks.
-fn user_name(by: &Subject) -> String {
+pub(super) fn user_name(by: &Subject) -> String {
     match by.principal() {
         Some(Principal::ServiceAccount { namespace, name }) => format!("system:serviceaccount:{namespace}:{name}"),
         _ => by.name().to_owned(),

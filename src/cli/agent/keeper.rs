@@ -1,0 +1,244 @@
+//! The agent at work: looks at its clocks and files, fetches when a token is due, and tells what happened.
+
+use std::time::Duration;
+
+use super::{
+    StopSignals,
+    held::{self, BackOff, Held, Moment},
+    keeping::{Keeping, Kept},
+    kept_file::KeptFile,
+    source::{self, Source},
+    told::{self, Counts, Level},
+};
+use crate::{
+    cli::{CliError, Global},
+    client::ClientError,
+    clock::{Clock, SystemClock},
+    entropy::SystemEntropy,
+};
+
+/// How often the clocks and the files are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a fetch that is under way may take after SIGTERM: it may have used up a refresh token.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The agent at work.
+pub(super) struct Keeper<'a> {
+    global: &'a Global,
+    source: Source,
+    files: Vec<Keeping>,
+    held: Option<Held>,
+    back_off: BackOff,
+    level: Level,
+    counts: Counts,
+    began: std::time::Instant,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a clock that nobody sets: what has gone by, whatever the other one shows"
+)]
+fn steady_clock() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+impl<'a> Keeper<'a> {
+    /// An agent that has done nothing yet.
+    pub(super) fn new(global: &'a Global, source: Source, files: Vec<KeptFile>) -> Self {
+        Self {
+            global,
+            source,
+            files: files.into_iter().map(Keeping::new).collect(),
+            held: None,
+            back_off: BackOff::default(),
+            level: Level::Good,
+            counts: Counts::default(),
+            began: steady_clock(),
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { wall: SystemClock.now(), steady: steady_clock().saturating_duration_since(self.began) }
+    }
+
+    /// What is wrong with all files before anything is fetched ends the agent: somebody has to do something.
+    ///
+    /// # Errors
+    /// All files' troubles.
+    pub(super) fn first_look(&mut self) -> Result<(), CliError> {
+        self.files.iter_mut().for_each(Keeping::first_look);
+        if self.files.iter().all(|keeping| keeping.trouble.is_some()) { Err(self.troubles()) } else { Ok(()) }
+    }
+
+    /// What is wrong with the files.
+    fn troubles(&self) -> CliError {
+        let of = |keeping: &Keeping| Some(format!("{}: {}", keeping.file.path().display(), keeping.trouble.as_ref()?));
+        CliError::Failed(self.files.iter().filter_map(of).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Fetches and writes, and ends.
+    ///
+    /// # Errors
+    /// No token was fetched; a file was not written.
+    pub(super) async fn once(mut self) -> Result<(), CliError> {
+        self.round().await?;
+        if self.files.iter().any(|keeping| keeping.trouble.is_some()) { Err(self.troubles()) } else { Ok(()) }
+    }
+
+    /// Keeps the files until it is asked to stop.
+    ///
+    /// # Errors
+    /// What is wrong at the first try, and waiting does not mend.
+    pub(super) async fn keep_on(mut self, mut stop: StopSignals) -> Result<(), CliError> {
+        told::begins(self.source.name(), self.files.len());
+        let mut is_first = true;
+        loop {
+            let outcome = {
+                let round = self.round();
+                tokio::pin!(round);
+                tokio::select! {
+                    outcome = &mut round => Some(outcome),
+                    () = stop.asked() => {
+                        let _ = tokio::time::timeout(GRACE, &mut round).await;
+                        None
+                    }
+                }
+            };
+            match outcome {
+                // Told in the log; later it is waited for, because somebody may mend it.
+                Some(Err(error)) if is_first && source::is_lasting(&error) => return Err(error),
+                Some(outcome) => is_first &= outcome.is_err(),
+                None => break,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = stop.asked() => break,
+            }
+        }
+        told::ends();
+        Ok(())
+    }
+
+    /// Looks at everything, and does what is due.
+    ///
+    /// # Errors
+    /// No token could be fetched. (What is wrong with a file is kept with it.)
+    async fn round(&mut self) -> Result<(), CliError> {
+        let now = self.now();
+        let held = self.held.as_ref();
+        let due: Vec<bool> = self.files.iter_mut().map(|keeping| !keeping.is_fresh(held, now)).collect();
+        let can = self.files.iter().zip(&due).any(|(keeping, due)| *due && keeping.back_off.is_over(now));
+        let mut fetched = Ok(None);
+        if can && self.held.as_ref().is_none_or(|held| held.is_stale(now)) {
+            if !self.back_off.is_over(now) {
+                self.tell_level(now);
+                return Ok(());
+            }
+            fetched = self.fetch(now).await.map(Some);
+        }
+        let did = match &fetched {
+            Ok(_) => self.write(&due).await,
+            Err(_) => true,
+        };
+        let now = self.now();
+        let least_left = self.tell_level(now);
+        if did {
+            self.counts.tell(self.files.len(), fetched.as_ref().ok().copied().flatten(), least_left);
+        }
+        fetched.map(|_| ())
+    }
+
+    /// Fetches a token; says how long that took.
+    async fn fetch(&mut self, asked_at: Moment) -> Result<Duration, CliError> {
+        match self.source.fetch(self.global).await {
+            Ok(fetched) => {
+                let is_first = self.held.is_none();
+                let held = self.held.insert(Held::new(fetched.token, asked_at));
+                self.counts.fetches += 1;
+                self.back_off.reset();
+                if is_first && held.alarm_below() < held::PROMISED {
+                    told::short_lived(held);
+                }
+                if let Some(ends) = fetched.login_ends_at {
+                    told::login_ends(ends);
+                }
+                Ok(self.now().steady.saturating_sub(asked_at.steady))
+            }
+            Err(error) => {
+                self.counts.fetch_failures += 1;
+                let asked = match &error {
+                    CliError::Client(ClientError::Throttled { seconds, .. }) => Duration::from_secs(*seconds),
+                    _ => Duration::ZERO,
+                };
+                let now = self.now();
+                let least_left = self.least_left(now).unwrap_or_default();
+                let most = self.held.as_ref().map_or(BackOff::LONGEST, |held| held.patience(least_left));
+                let wait = self.back_off.fail(now, most, asked, &SystemEntropy);
+                told::not_fetched(&error, self.source.name(), wait);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts what is held into the files that are due. One that cannot be written does not hold up the others. Says
+    /// whether there was one to be written.
+    async fn write(&mut self, due: &[bool]) -> bool {
+        let now = self.now();
+        let Some(held) = &self.held else { return false };
+        let mut did = false;
+        for (keeping, _) in self.files.iter_mut().zip(due).filter(|(_, due)| **due) {
+            if !keeping.back_off.is_over(now) {
+                continue;
+            }
+            did = true;
+            match keeping.keep(held, now).await {
+                Ok(kept) => {
+                    match kept {
+                        Kept::Written(before) => {
+                            self.counts.writes += 1;
+                            told::written(keeping.file.path(), before, held, now, keeping.back_off.failures());
+                        }
+                        Kept::Left(expires_at) => {
+                            self.counts.left += 1;
+                            told::left(keeping.file.path(), expires_at);
+                        }
+                    }
+                    keeping.back_off.reset();
+                    keeping.trouble = None;
+                }
+                Err(error) => {
+                    self.counts.write_failures += 1;
+                    let most = held.patience(keeping.left(held, now).unwrap_or_default());
+                    let wait = keeping.back_off.fail(now, most, Duration::ZERO, &SystemEntropy);
+                    told::not_written(keeping.file.path(), &error.to_string(), wait);
+                    keeping.trouble = Some(error.to_string());
+                }
+            }
+        }
+        did
+    }
+
+    /// The least that a reader of any file finds; None if one finds nothing.
+    fn least_left(&mut self, now: Moment) -> Option<Duration> {
+        let held = self.held.as_ref()?;
+        let lefts = self.files.iter_mut().map(|keeping| keeping.left(held, now));
+        lefts.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
+    /// Says it when the readers can count on less than before, or on enough again.
+    fn tell_level(&mut self, now: Moment) -> Option<Duration> {
+        let least_left = self.least_left(now);
+        // Before there is a token nobody counts on one.
+        if let Some(held) = &self.held {
+            let level = match least_left {
+                Some(left) if left >= held.alarm_below() => Level::Good,
+                Some(left) if !left.is_zero() => Level::Low,
+                _ => Level::Over,
+            };
+            if level != std::mem::replace(&mut self.level, level) {
+                told::level(level, least_left);
+            }
+        }
+        least_left
+    }
+}

@@ -1,0 +1,93 @@
+//! One of an agent's files: whether it is fresh, and putting a token there.
+
+use std::{io, time::Duration};
+
+use super::{
+    held::{BackOff, Held, Moment},
+    kept_file::{Found, KeptFile},
+};
+use crate::{clock::Timestamp, entropy::SystemEntropy};
+
+/// How long another agent that keeps the same file is waited for.
+const TURN: Duration = Duration::from_secs(2);
+/// How long a file is left as somebody else has written it just after this agent has.
+const REST: Duration = Duration::from_secs(5);
+const NOT_OURS: &str = "it holds something else than a token, which is not replaced; move it away";
+
+/// A file, and how keeping it goes.
+pub(super) struct Keeping {
+    pub(super) file: KeptFile,
+    pub(super) back_off: BackOff,
+    /// Whether it is ours to write: it was looked at, and held a token or nothing.
+    is_ours: bool,
+    /// When it was written last.
+    written_at: Option<Moment>,
+    /// What went wrong last.
+    pub(super) trouble: Option<String>,
+}
+
+impl Keeping {
+    pub(super) fn new(file: KeptFile) -> Self {
+        Self { file, back_off: BackOff::default(), is_ours: false, written_at: None, trouble: None }
+    }
+
+    /// Looks at the file before anything is fetched for it, and remembers what is wrong.
+    pub(super) fn first_look(&mut self) {
+        let Self { file, is_ours, trouble, .. } = self;
+        let why = match file.look() {
+            Ok(Found::Other) => Some(NOT_OURS.to_owned()),
+            Ok(_) => file.draft(&SystemEntropy).err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        *is_ours = why.is_none();
+        *trouble = why;
+    }
+
+    /// Whether there is nothing to be done for it. What cannot be looked at is found out when it is written.
+    pub(super) fn is_fresh(&mut self, held: Option<&Held>, now: Moment) -> bool {
+        let is_new = self.written_at.is_some_and(|written| now.steady.saturating_sub(written.steady) < REST);
+        match (self.file.look(), held) {
+            (Ok(Found::Token(found)), Some(held)) if held.leaves(found, now) => true,
+            // Two that keep it for two accounts would write it all the time.
+            (Ok(Found::Token(_) | Found::Torn | Found::Other), Some(held)) => is_new && !held.is_stale(now),
+            _ => false,
+        }
+    }
+
+    /// How much its readers can count on, if that is known.
+    pub(super) fn left(&mut self, held: &Held, now: Moment) -> Option<Duration> {
+        match self.file.look() {
+            Ok(Found::Token(found)) => Some(held.left(found, now)),
+            _ => None,
+        }
+    }
+
+    /// Puts a token there, unless a better one is there.
+    pub(super) async fn keep(&mut self, held: &Held, now: Moment) -> io::Result<Kept> {
+        let _turn = self.file.turn(TURN).await?;
+        let before = match self.file.look()? {
+            Found::Token(found) if held.yields_to(found, now) => {
+                let expires_at = found.expires_at;
+                self.file.set_mode()?;
+                return Ok(Kept::Left(expires_at));
+            }
+            Found::Token(found) => held.relation(found),
+            Found::Nothing => "nothing",
+            Found::Torn => "a piece of a token",
+            Found::Other if self.is_ours => "something else",
+            Found::Other => return Err(io::Error::other(NOT_OURS)),
+        };
+        self.is_ours = true;
+        self.file.draft(&SystemEntropy)?.keep(held.token.token.expose())?;
+        self.written_at = Some(now);
+        Ok(Kept::Written(before))
+    }
+}
+
+/// What became of a file.
+pub(super) enum Kept {
+    /// With what was there before.
+    Written(&'static str),
+    /// With when what is there ends.
+    Left(Timestamp),
+}
