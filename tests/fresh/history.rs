@@ -213,7 +213,8 @@ impl World {
             .collect();
         let tally = Tally::default();
         let begun = test.service.now().0;
-        let mut world = Self { place, reader, admin, people, rules, time: 0, away: 0, is_away: false, last_killed_at: None, tally };
+        let mut world =
+            Self { place, reader, admin, people, rules, time: 0, away: 0, is_away: false, last_killed_at: None, tally };
         for who in 0..PEOPLE {
             world.settle(who).await;
             world.place.test.clock.advance(Duration::from_mins(1));
