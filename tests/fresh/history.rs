@@ -113,6 +113,7 @@ impl Tally {
 
 /// What is known of somebody.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so or not, whatever the others are")]
 struct Person {
     name: String,
     password: String,
@@ -311,15 +312,14 @@ impl World {
                     Ok(()) = reached => None,
                     run = &mut run => Some(run),
                 };
-                match early {
-                    Some(ended) => Some(ended),
-                    None => {
-                        let before = self.now().0;
-                        self.does(deed).await?;
-                        jumped = self.now().0.cast_signed() - before.cast_signed();
-                        let _ = lets.send(());
-                        Some(run.await)
-                    }
+                if let Some(ended) = early {
+                    Some(ended)
+                } else {
+                    let before = self.now().0;
+                    self.does(deed).await?;
+                    jumped = self.now().0.cast_signed() - before.cast_signed();
+                    let _ = lets.send(());
+                    Some(run.await)
                 }
             }
             Goes::Twice => {
