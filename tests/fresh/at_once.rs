@@ -45,7 +45,7 @@ fn records_written(test: &TestService) -> BTreeSet<String> {
 }
 
 async fn sixty_four_sign_ins<B: Backend>(name: &str, rounds: usize) {
-    let mut sid = BTreeSet::new();
+    let mut records = BTreeSet::new();
     for _ in 0..rounds {
         let place = Arc::new(Place::on::<B>().await.user("ada", &[]).await);
         let mut tasks = tokio::task::JoinSet::new();
@@ -63,10 +63,10 @@ async fn sixty_four_sign_ins<B: Backend>(name: &str, rounds: usize) {
             assert!(place.is_good(&fresh).await);
             let said = claims(&fresh);
             assert_eq!(said["sid"], format!("fresh.{}", begun.first().unwrap()));
-            sid.insert(said["sid"].to_string());
+            records.insert(said["sid"].to_string());
         }
     }
-    assert_eq!(sid.len(), rounds);
+    assert_eq!(records.len(), rounds);
     println!("counted: {name}: {} sign-ins, 64 at once, began {rounds} records in {rounds} rounds", 64 * rounds);
 }
 

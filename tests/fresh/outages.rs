@@ -157,7 +157,9 @@ async fn a_run_whose_time_is_up_is_gone_on_with_by_the_next_the_oldest_first_and
     let in_order = (16..ends.len()).all(|n| ends[n - 16] <= ends[n]);
     assert!(in_order, "the oldest first: {ends:?}");
     let mut each = BTreeMap::<_, usize>::new();
-    written.iter().for_each(|put| *each.entry(put.namespace.clone()).or_default() += 1);
+    for put in &written {
+        *each.entry(put.namespace.clone()).or_default() += 1;
+    }
     assert_eq!(each.len(), names.len(), "none was forgotten");
     assert!(each.values().all(|times| *times == 1), "none was written twice: {each:?}");
     println!("counted: {} tokens written by {runs} runs whose time was up, the oldest first, none twice", names.len());
