@@ -100,11 +100,14 @@ mod tests {
             run(Outcome::Done, 0, 0, 0),
             run(Outcome::Done, 2, 0, 1),
             run(Outcome::Done, 0, 1, 1),
+            Run { mirrored: 2, ..run(Outcome::Done, 0, 0, 1) },
             run(Outcome::Busy, 0, 0, 0),
             run(Outcome::OutOfTime, 2, 0, 0),
         ];
         assert_eq!(fine.iter().position(has_failed), None);
-        let failed = [run(Outcome::GaveUp, 0, 0, 16), run(Outcome::GaveUp, 2, 0, 0), run(Outcome::Done, 0, 0, 1)];
+        let left = Run { left: 3, ..run(Outcome::OutOfTime, 0, 0, 0) };
+        let all = Run { mirrored: 2, ..run(Outcome::Done, 0, 0, 2) };
+        let failed = [run(Outcome::GaveUp, 0, 0, 16), run(Outcome::GaveUp, 2, 0, 0), left, all];
         assert!(failed.iter().all(has_failed));
     }
 

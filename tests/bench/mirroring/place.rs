@@ -71,6 +71,7 @@ impl Place {
                 email: "ada@example.org".into(),
                 roles: Vec::new(),
                 enabled: true,
+                mirror_token: false,
                 password: Secret::new(b"correct horse battery staple".to_vec()),
             };
             manage::create(service, service.now(), ada, "bench").await.unwrap();
