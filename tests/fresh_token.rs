@@ -19,6 +19,8 @@ mod reading;
 mod ending;
 // Judged, revoked and exchanged as any access token is, or not.
 mod elsewhere;
+// What it, and a token without the roles, are not good for.
+mod limits;
 // A refresh token as a file, for a name and a password.
 mod download;
 

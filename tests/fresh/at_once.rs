@@ -150,6 +150,37 @@ async fn a_sign_in_beside_a_disabling_leaves_no_token() {
     beside_disable::<crate::dynamodb::Ministack>("DynamoDB").await;
 }
 
+async fn beside_a_wish<B: Backend>(name: &str) {
+    let place = Place::on::<B>().await.user("ada", &[]).await;
+    let mut wishes = 0;
+    for door in 0.. {
+        // No record, no mirror, and nothing left of either.
+        place.mirror("ada", false).await;
+        place.enable("ada", false).await;
+        place.enable("ada", true).await;
+        place.later(EVERY);
+        place.run().await;
+        let wish = async {
+            place.mirror("ada", true).await;
+            place.run().await;
+        };
+        let Some((access, ())) = at_a_door_of_hers(&place, door, wish).await else { break };
+        access.unwrap_or_else(|| panic!("door {door}: she is signed in"));
+        place.later(EVERY);
+        place.run().await;
+        assert_eq!(place.life("ada").await, Some(30 * 60), "door {door}");
+        wishes += 1;
+    }
+    assert!(wishes >= 4, "{wishes}");
+    println!("counted: {wishes} places of a sign-in at which somebody wished for a mirror, none forgotten, {name}");
+}
+
+#[tokio::test]
+async fn a_wish_for_a_mirror_beside_the_first_sign_in_is_not_forgotten() {
+    beside_a_wish::<Memory>("memory").await;
+    beside_a_wish::<Sqlite>("SQLite").await;
+}
+
 async fn beside_an_end<B: Backend>(name: &str) {
     let place = Place::on::<B>().await.user("ada", &[]).await.user("eve", &["admin"]).await;
     let eve = place.test.sign_in("eve").await.access;

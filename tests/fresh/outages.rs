@@ -188,3 +188,34 @@ async fn a_run_that_was_killed_is_followed_by_the_next_one_that_is_due() {
     assert!(kills > 5, "{kills}");
     println!("counted: {kills} runs killed at as many places, each made good by the next one 110 s later");
 }
+
+#[tokio::test]
+async fn a_vault_that_goes_away_in_the_middle_of_a_run_makes_nobody_wait_behind_the_younger_ones() {
+    let (place, names) = in_groups(2, 60).await;
+    place.later(11 * MINUTE);
+    // The first group is due; some of it is written, then nothing answers any more, for two runs.
+    let (reached, lets) = place.stops.at(60);
+    let goes_away = async {
+        reached.await.unwrap();
+        place.vault.set(Trouble { away: true, ..Trouble::default() });
+        let _ = lets.send(());
+    };
+    let (run, ()) = tokio::join!(place.try_run(), goes_away);
+    let run = run.unwrap();
+    assert!(run.written > 0 && run.failed > 0 && run.outcome == Outcome::GaveUp, "{run:?}");
+    place.later(EVERY);
+    assert_eq!(place.try_run().await.unwrap().outcome, Outcome::GaveUp);
+    place.later(EVERY);
+    place.vault.set(Trouble::default());
+    place.vault.take_puts();
+    let run = place.run().await;
+    assert_eq!((run.failed, run.left), (0, 0), "{run:?}");
+    let ends = |put: &super::faulty::Put| claims(put.before.as_ref().unwrap())["exp"].as_u64().unwrap();
+    let ends: Vec<u64> = place.vault.take_puts().iter().map(ends).collect();
+    assert!((16..ends.len()).all(|n| ends[n - 16] <= ends[n]), "the oldest first: {ends:?}");
+    assert!(least_life(&place, &names).await >= 17 * 60);
+    println!(
+        "counted: {} tokens written after a vault had gone away in the middle of a run, the oldest first",
+        ends.len()
+    );
+}
