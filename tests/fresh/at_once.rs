@@ -168,7 +168,7 @@ async fn beside_a_wish<B: Backend>(name: &str) {
         access.unwrap_or_else(|| panic!("door {door}: she is signed in"));
         place.later(EVERY);
         place.run().await;
-        assert_eq!(place.life("ada").await, Some(30 * 60), "door {door}");
+        assert!(place.life("ada").await >= Some(28 * 60), "door {door}");
         wishes += 1;
     }
     assert!(wishes >= 4, "{wishes}");

@@ -39,7 +39,7 @@ impl WithReader {
         let all = &self.all;
         let request =
             json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "audiences": ["x"] } });
-        let apolo = json!({ "name": name, "default_cluster": "default", "default_project": "vms" });
+        let apolo = json!({ "name": format!("{name}-too"), "default_cluster": "default", "default_project": "vms" });
         let status = |answer: Answer| answer.status.as_u16();
         vec![
             ("a service account is made", Self::make(all, access, name).await),
