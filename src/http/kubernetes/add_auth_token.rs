@@ -13,18 +13,12 @@ use serde::{
 };
 use serde_json::{Value, json};
 
+use crate::domain::fresh_token::{DIRECTORY, FIELD, FILE, NAME};
+
 /// How a pod asks.
 const ANNOTATION: &str = "hpe-ezua/add-auth-token";
 /// What the kubelet writes on what it was given as a file: such a pod cannot have secrets.
 const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// The Secret, and the key of it that has the token.
-const SECRET: &str = "access-token";
-const KEY: &str = "AUTH_TOKEN";
-
-/// Where the token is in the containers.
-const DIRECTORY: &str = "/etc/secrets/ezua";
-const FILE: &str = ".auth_token";
 
 /// What the volume is called, unless another one is called so.
 const VOLUME: &str = "ezua-auth-token";
@@ -118,8 +112,8 @@ impl Volume {
     /// Whether the token is in it as it has to be.
     fn has_the_token(&self) -> bool {
         self.secret.as_ref().is_some_and(|secret| {
-            let is_it = |item: &Item| item.key == KEY && item.path == FILE;
-            secret.secret_name.as_deref() == Some(SECRET) && list(secret.items.as_ref()).iter().any(is_it)
+            let is_it = |item: &Item| item.key == FIELD && item.path == FILE;
+            secret.secret_name.as_deref() == Some(NAME) && list(secret.items.as_ref()).iter().any(is_it)
         })
     }
 }
@@ -257,8 +251,8 @@ fn volume_of_the_token(name: &str) -> Value {
     json!({
         "name": name,
         "secret": {
-            "secretName": SECRET,
-            "items": [{ "key": KEY, "path": FILE }],
+            "secretName": NAME,
+            "items": [{ "key": FIELD, "path": FILE }],
             // A container may run as any user, and what is in this volume is for all of this pod and for nobody else.
             "defaultMode": 0o444,
             // Without it a pod would not start until the Secret is there; with it the file comes when the Secret does.
