@@ -26,9 +26,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{
-    add_auth_token::{Pod, Verdict, decide, harmless},
+    add_auth_token::{Verdict, decide, harmless},
+    by_name::{by_name, by_name_if_any},
     dress::Failure,
     kinds::ADMISSION_REVIEW,
+    pod::Pod,
 };
 use crate::{
     domain::{Refusal, RefusalKind},
@@ -100,6 +102,7 @@ fn busy() -> Failure {
 struct Review {
     api_version: Option<String>,
     kind: Option<String>,
+    #[serde(default, deserialize_with = "by_name_if_any")]
     request: Option<Asked>,
 }
 
@@ -109,6 +112,7 @@ struct Review {
 struct Asked {
     #[serde(default)]
     uid: String,
+    #[serde(default, deserialize_with = "by_name_if_any")]
     kind: Option<AskedKind>,
     sub_resource: Option<String>,
     operation: Option<String>,
@@ -162,10 +166,12 @@ fn read(body: &[u8]) -> Result<Asked, Failure> {
 fn read_pod(body: &[u8]) -> Result<Pod, Failure> {
     #[derive(Deserialize)]
     struct Whole {
+        #[serde(deserialize_with = "by_name")]
         request: Object,
     }
     #[derive(Deserialize)]
     struct Object {
+        #[serde(default, deserialize_with = "by_name_if_any")]
         object: Option<Pod>,
     }
     let whole: Whole = serde_json::from_slice(body).map_err(|error| unreadable("request.object", "a Pod", &error))?;
@@ -229,6 +235,9 @@ mod tests {
             ("}}", "}"),
             (good, r#"["admission.k8s.io/v1","AdmissionReview",["u"]]"#),
             (good, ""),
+            (r#"{"uid":"u"}"#, r#"["u"]"#),
+            (r#"{"uid":"u"}"#, r#"["u",["","v1","Pod"],null,"CREATE","ada"]"#),
+            (r#""uid":"u""#, r#""uid":"u","kind":["","v1","Pod"]"#),
         ] {
             assert_eq!(refused(&good.replace(from, to)), 400, "{to}");
         }
