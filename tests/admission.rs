@@ -19,7 +19,10 @@ use gatemint::{
 use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tower::ServiceExt;
 
 use crate::support::{Answer, ISSUER, TestService, asking::random};
@@ -176,9 +179,13 @@ async fn what_does_not_ask_or_cannot_have_it_is_allowed_as_it_is() {
         assert!(response.get("patch").is_none() && warnings.len() == 1, "{response}");
         assert!(warnings[0].as_str().unwrap().contains(word), "{response}");
     };
-    for odd in [json!(true), json!("True"), json!("yes"), json!(""), Value::Null, json!(1)] {
+    for odd in [json!(true), json!("True"), json!("yes"), json!(""), Value::Null, json!(1), json!(["true"]), json!({})]
+    {
         warned(&review(&pod(&json!({ ANNOTATION: odd }))), "in quotes").await;
     }
+    let mut nothing = pod(&json!({}));
+    nothing["metadata"] = Value::Null;
+    assert_eq!(ask(&test, &review(&nothing)).await, unchanged);
     let mut label = pod(&json!({}));
     label["metadata"]["labels"][ANNOTATION] = "true".into();
     warned(&review(&label), "must be an annotation").await;
@@ -217,7 +224,7 @@ async fn what_does_not_ask_or_cannot_have_it_is_allowed_as_it_is() {
     let mut deleted = asking;
     (deleted["request"]["operation"], deleted["request"]["object"]) = ("DELETE".into(), Value::Null);
     warned(&deleted, "creation of Pods").await;
-    println!("counted: 22 reviews allowed as they are, and it is said why");
+    println!("counted: 25 reviews allowed as they are, and it is said why");
 }
 
 /// The Status of a refusal.
@@ -268,6 +275,15 @@ async fn what_is_no_review_is_refused_and_nothing_of_it_is_repeated() {
             "request.object is not a Pod",
         ),
         (with(r#""annotations":{"#, r#""annotations":["#).replacen(r#""true"}"#, r#""true"]"#, 1), "not JSON"),
+        (
+            with(r#""containers":["#, &format!(r#""containers":[["{hidden}",null,null],"#)),
+            "request.object is not a Pod",
+        ),
+        (
+            with(r#""metadata":{"#, r#""metadata":[null,null,{"hpe-ezua/add-auth-token":"true"},null],"x":{"#),
+            "request.object is not a Pod",
+        ),
+        (with(r#""kind":{"group":"","#, r#""kind":["","v1","Pod"],"x":{"group":"","#), "not an AdmissionReview"),
         (with(r#""spec":{"#, r#""specification":{"#), "request.object is not a Pod"),
         (with(r#""object":{"#, r#""subject":{"#), "request.object is missing"),
     ] {
@@ -345,20 +361,23 @@ async fn a_review_may_have_three_mebibytes_and_no_byte_more() {
         ("initContainers", r#"{"name":"","volumeMounts":[]},"#),
     ] {
         let room = (LARGEST - 10_000) / element.len();
-        let elements = element.repeat(room);
         let sent = review(&pod(&json!({ ANNOTATION: "true" }))).to_string();
-        let sent =
-            sent.replacen("\"spec\":{", &format!("\"spec\":{{\"{member}\":[{}],", elements.trim_end_matches(',')), 1);
-        let answer = send(&test, json, sent).await;
-        assert_eq!(refusal(&answer).0, 400, "{}", answer.text);
+        let begins = format!("\"{member}\":[");
+        assert!(sent.contains(&begins));
+        let answer = send(&test, json, sent.replacen(&begins, &format!("{begins}{}", element.repeat(room)), 1)).await;
+        let response = &answer.json["response"];
+        assert_eq!((answer.status, &response["allowed"]), (StatusCode::OK, &json!(true)), "{}", answer.text);
+        assert!(response.get("patch").is_none(), "{}", answer.text);
+        assert!(response["warnings"][0].as_str().unwrap().contains("more than 1000 elements"), "{}", answer.text);
     }
     println!("counted: 13 reviews of up to 3 MiB and a byte");
 }
 
-/// A body that says when it is read, and ends when it is told to.
+/// A body that says when it is read, has so much in it at once, and ends when it is told to.
 struct Held {
     read: Option<mpsc::UnboundedSender<()>>,
-    end: oneshot::Receiver<()>,
+    at_once: Option<Bytes>,
+    end: Option<oneshot::Receiver<()>>,
 }
 
 impl HttpBody for Held {
@@ -369,34 +388,123 @@ impl HttpBody for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(bytes) = self.at_once.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        // Whoever asks for more has what was there.
         if let Some(read) = self.read.take() {
             read.send(()).unwrap();
         }
-        Pin::new(&mut self.end).poll(context).map(|_| None)
+        match &mut self.end {
+            Some(end) => Pin::new(end).poll(context).map(|_| None),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// Reviews under way, of each of which so much has arrived as that.
+struct Underway {
+    ends: Vec<oneshot::Sender<()>>,
+    answers: Vec<JoinHandle<Answer>>,
+}
+
+impl Underway {
+    async fn begin(test: &Arc<TestService>, number: usize, at_once: &str) -> Self {
+        let (read, mut reading) = mpsc::unbounded_channel();
+        let (mut ends, mut answers) = (Vec::new(), Vec::new());
+        for _ in 0..number {
+            let (ender, end) = oneshot::channel();
+            let at_once = Some(Bytes::from(at_once.to_owned()));
+            let body = Body::new(Held { read: Some(read.clone()), at_once, end: Some(end) });
+            let test = test.clone();
+            answers.push(tokio::spawn(async move { send(&test, Some("application/json"), body).await }));
+            ends.push(ender);
+            reading.recv().await.unwrap();
+        }
+        Self { ends, answers }
     }
 }
 
 #[tokio::test]
-async fn strangers_cannot_make_it_hold_more_than_sixteen_large_reviews_at_a_time() {
+async fn strangers_cannot_make_it_hold_more_than_sixty_four_large_reviews_at_a_time_nor_for_long() {
     let test = Arc::new(TestService::new().await);
     let json = Some("application/json");
-    let (read, mut reading) = mpsc::unbounded_channel();
-    let mut held = Vec::new();
-    for _ in 0..16 {
-        let (ends, end) = oneshot::channel();
-        let (test, body) = (test.clone(), Body::new(Held { read: Some(read.clone()), end }));
-        held.push((ends, tokio::spawn(async move { send(&test, json, body).await.status })));
-        reading.recv().await.unwrap();
-    }
+    let begun = " ".repeat(64 * 1024 + 1);
+    let mut held = Underway::begin(&test, 64, &begun).await;
     let busy = send(&test, json, of_length(LARGEST)).await;
     assert_eq!((refusal(&busy).0, busy.header("retry-after")), (429, "1"), "{}", busy.text);
     assert_eq!(send(&test, json, of_length(64 * 1024)).await.status, StatusCode::OK, "usual ones are answered");
-    let (ends, one) = held.pop().unwrap();
-    ends.send(()).unwrap();
-    assert_eq!(one.await.unwrap(), StatusCode::BAD_REQUEST);
+    held.ends.pop().unwrap().send(()).unwrap();
+    assert_eq!(held.answers.pop().unwrap().await.unwrap().status, StatusCode::BAD_REQUEST);
     assert_eq!(send(&test, json, of_length(LARGEST)).await.status, StatusCode::OK);
-    drop(held);
-    println!("counted: 16 large reviews held, and the next one told to come again");
+    // Nobody ends the others, and they end; a usual body would be waited for three times as long.
+    let all_end = async {
+        for answer in held.answers {
+            let answer = answer.await.unwrap();
+            let (status, message) = refusal(&answer);
+            assert!(status == 400 && message.contains("took too long"), "{status}: {message}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all_end).await.unwrap();
+    let again = Underway::begin(&test, 64, &begun).await;
+    println!("counted: {} large reviews held, twice, and the next one told to come again", again.ends.len());
+}
+
+#[tokio::test]
+async fn what_has_not_arrived_keeps_no_large_review_out() {
+    let test = Arc::new(TestService::new().await);
+    // As a client leaves them that says nothing of their length and sends a byte of it, or all that a usual body may have.
+    let (one_byte, usual) = ("{".to_owned(), " ".repeat(64 * 1024));
+    let idle = [Underway::begin(&test, 100, &one_byte).await, Underway::begin(&test, 100, &usual).await];
+    let answer = send(&test, Some("application/json"), of_length(LARGEST)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let waiting = idle.iter().flat_map(|some| &some.answers).filter(|answer| !answer.is_finished()).count();
+    assert_eq!(waiting, 200);
+    println!("counted: {waiting} bodies that do not end, beside a large review");
+}
+
+/// A review of more than half a MiB that takes long to judge, as reviews go: of volumes with the token, and of mounts in its place
+/// that are of none of them.
+fn crowded() -> String {
+    let secret = json!({ "secretName": "access-token", "items": [{ "key": "AUTH_TOKEN", "path": ".auth_token" }] });
+    let volumes: Vec<Value> =
+        (0..1000).map(|number| json!({ "name": format!("a{number:04}"), "secret": secret })).collect();
+    let mounts: Vec<Value> =
+        (0..1000).map(|number| json!({ "name": format!("b{number:04}"), "mountPath": "/etc/secrets/ezua" })).collect();
+    let containers: Vec<Value> =
+        (0..12).map(|number| json!({ "name": format!("c{number}"), "volumeMounts": mounts })).collect();
+    let mut asking = pod(&json!({ ANNOTATION: "true" }));
+    (asking["spec"]["containers"], asking["spec"]["volumes"]) = (containers.into(), volumes.into());
+    let text = review(&asking).to_string();
+    assert!((LARGEST / 6..=LARGEST).contains(&text.len()), "{}", text.len());
+    text
+}
+
+/// On one thread, so that whatever holds it up holds up everybody.
+#[tokio::test]
+async fn others_are_answered_while_large_reviews_are_under_way() {
+    let test = Arc::new(TestService::new().await);
+    let review = Bytes::from(crowded());
+    let (read, mut reading) = mpsc::unbounded_channel();
+    let mut answers = Vec::new();
+    for _ in 0..16 {
+        let body = Body::new(Held { read: Some(read.clone()), at_once: Some(review.clone()), end: None });
+        let test = test.clone();
+        answers.push(tokio::spawn(async move { send(&test, Some("application/json"), body).await }));
+    }
+    for _ in 0..16 {
+        reading.recv().await.unwrap();
+    }
+    let healthy = test.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
+    let judged = answers.iter().filter(|answer| answer.is_finished()).count();
+    assert_eq!(healthy.status, StatusCode::OK);
+    assert!(judged < 8, "{judged} of 16 were judged before anybody else was answered");
+    for answer in answers {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!(answer.json["response"]["warnings"].as_array().unwrap().len(), 6, "{}", answer.text);
+    }
+    println!("counted: 16 large reviews, {judged} of them judged when somebody else was answered");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadBody {
-    /// Over [`MAX_BODY`], or over what its path takes.
+    /// Over [`MAX_BODY`].
     TooLarge,
     /// The connection ended in the middle, it took too long, or the framing is wrong.
     Broken,
@@ -26,20 +26,53 @@ pub(super) enum BadBody {
 
 /// Reads a body whole.
 pub(super) async fn read(body: Body) -> Result<Vec<u8>, BadBody> {
-    read_up_to(body, MAX_BODY).await
-}
-
-/// Reads a body whole, where it may have as many bytes as this.
-pub(super) async fn read_up_to(body: Body, most: usize) -> Result<Vec<u8>, BadBody> {
     // What says that it is too large is not waited for.
-    if body.size_hint().lower() > most as u64 {
+    if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(BadBody::TooLarge);
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await {
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
         // Without a copy where it came in one piece: whoever wraps the result wipes what was read.
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BadBody::TooLarge),
         Ok(Err(_)) | Err(_) => Err(BadBody::Broken),
+    }
+}
+
+/// A body that is read as far as it is wanted, and then perhaps further.
+pub(super) struct Arriving {
+    body: Body,
+    arrived: Vec<u8>,
+}
+
+impl Arriving {
+    /// Nothing of it is read yet.
+    pub(super) fn new(body: Body) -> Self {
+        Self { body, arrived: Vec::new() }
+    }
+
+    /// Reads until it has ended, or more than so many bytes have arrived. Whether it has ended.
+    pub(super) async fn read_past(&mut self, most: usize) -> Result<bool, BadBody> {
+        let reading = async {
+            while self.arrived.len() <= most {
+                match self.body.frame().await {
+                    Some(Ok(frame)) => {
+                        // The other kind is trailers.
+                        if let Some(data) = frame.data_ref() {
+                            self.arrived.extend_from_slice(data);
+                        }
+                    }
+                    Some(Err(_)) => return Err(BadBody::Broken),
+                    None => return Ok(true),
+                }
+            }
+            Ok(false)
+        };
+        tokio::time::timeout(BODY_TIME, reading).await.unwrap_or(Err(BadBody::Broken))
+    }
+
+    /// What has arrived.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.arrived
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{FreshToken, read::LIFE, read::sign};
+use super::{FIELD, FreshToken, read::LIFE, read::sign};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -531,10 +531,10 @@ fn secret_of(namespace: &str) -> String {
 /// What the secret holds: `{"AUTH_TOKEN":"…"}`, the token under the name that it has in the cluster's secret. Of one size
 /// from the start: what grows leaves copies behind that nobody wipes.
 fn value_of(token: &str) -> Secret<Vec<u8>> {
-    const PARTS: [&str; 2] = [r#"{"AUTH_TOKEN":""#, r#""}"#];
-    let mut value = Vec::with_capacity(PARTS[0].len() + token.len() + PARTS[1].len());
-    // A JWT has no character that JSON would have to escape.
-    for part in [PARTS[0], token, PARTS[1]] {
+    // Neither a JWT nor the name has a character that JSON would have to escape.
+    let parts = [r#"{""#, FIELD, r#"":""#, token, r#""}"#];
+    let mut value = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
         value.extend_from_slice(part.as_bytes());
     }
     Secret::new(value)

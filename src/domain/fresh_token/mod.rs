@@ -14,3 +14,11 @@ pub(in crate::domain) use record::{Beginning, end};
 
 /// What the secret is called that the token is read from.
 pub const NAME: &str = "access-token";
+
+/// What the token is called in that secret's data.
+pub const FIELD: &str = "AUTH_TOKEN";
+
+/// The directory where programs look for the token, and its file there.
+pub const DIRECTORY: &str = "/etc/secrets/ezua";
+/// The file in [`DIRECTORY`].
+pub const FILE: &str = ".auth_token";

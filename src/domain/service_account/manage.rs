@@ -9,6 +9,7 @@ use crate::{
         ROUNDS, Refusal, Secret, Service,
         access::{Action, Resource, Subject, permission},
         account::{Account, NamespaceOwner},
+        fresh_token,
         ids::{AccountKey, Epoch, Jti, Name, Uid},
         key::jwt::{Audience, Kind, LongLivedClaims},
         labels,
@@ -140,11 +141,12 @@ pub async fn create(
 /// A name must not be taken for an id, and the Secret that shows tokens must not hide another one.
 fn check_name(service: &Service, name: &str) -> Result<(), Refusal> {
     let secret = format!("{name}-token");
-    if name.starts_with(ID) || secret == "access-token" || service.policy.key_sets.contains(&secret) {
+    if name.starts_with(ID) || secret == fresh_token::NAME || service.policy.key_sets.contains(&secret) {
         return Err(Refusal::invalid(
             "metadata.name",
             format!(
-                "must not begin with {ID}, and {secret} must not be the name of another Secret, as access-token is"
+                "must not begin with {ID}, and {secret} must not be the name of another Secret, as {} is",
+                fresh_token::NAME
             ),
         ));
     }

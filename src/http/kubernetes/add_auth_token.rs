@@ -5,131 +5,18 @@
 //! `.auth_token`. A pod that has been given it already is not changed. A container in which something is mounted there, or
 //! above or below it, is left as it is: it might not start otherwise.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::HashSet;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
 use serde_json::{Value, json};
 
-/// How a pod asks.
-const ANNOTATION: &str = "hpe-ezua/add-auth-token";
-/// What the kubelet writes on what it was given as a file: such a pod cannot have secrets.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// The Secret, and the key of it that has the token.
-const SECRET: &str = "access-token";
-const KEY: &str = "AUTH_TOKEN";
-
-/// Where the token is in the containers.
-const DIRECTORY: &str = "/etc/secrets/ezua";
-const FILE: &str = ".auth_token";
+use super::pod::{Asks, Container, Item, MOST, Pod, Spec, Volume, list};
+use crate::domain::fresh_token::{DIRECTORY, FIELD, FILE, NAME};
 
 /// What the volume is called, unless another one is called so.
 const VOLUME: &str = "ezua-auth-token";
 
-/// How many elements a list may have. No pod has as many, and the patch stays small, whatever is sent.
-const MOST: usize = 1000;
-
 /// How many containers are spoken of one by one.
 const MOST_WARNINGS: usize = 5;
-
-/// A pod, as far as this depends on it.
-#[derive(Deserialize)]
-pub(super) struct Pod {
-    #[serde(default)]
-    metadata: Metadata,
-    spec: Spec,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    name: Option<String>,
-    generate_name: Option<String>,
-    annotations: Option<Marks>,
-    labels: Option<Marks>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    containers: Option<Few<Container>>,
-    init_containers: Option<Few<Container>>,
-    volumes: Option<Few<Volume>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Container {
-    name: String,
-    volume_mounts: Option<Few<VolumeMount>>,
-    volume_devices: Option<Few<Device>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VolumeMount {
-    name: String,
-    mount_path: String,
-    sub_path: Option<String>,
-    sub_path_expr: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Device {
-    device_path: String,
-}
-
-#[derive(Deserialize)]
-struct Volume {
-    name: String,
-    secret: Option<SecretVolume>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SecretVolume {
-    secret_name: Option<String>,
-    items: Option<Few<Item>>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    key: String,
-    path: String,
-}
-
-impl Pod {
-    /// Its name; one that is given when it is kept is told by what it begins with.
-    pub(super) fn name(&self) -> &str {
-        let given = self.metadata.name.as_deref().filter(|name| !name.is_empty());
-        given.or(self.metadata.generate_name.as_deref()).unwrap_or_default()
-    }
-
-    fn says(&self) -> Marks {
-        self.metadata.annotations.unwrap_or_default()
-    }
-}
-
-impl Volume {
-    /// Whether the token is in it as it has to be.
-    fn has_the_token(&self) -> bool {
-        self.secret.as_ref().is_some_and(|secret| {
-            let is_it = |item: &Item| item.key == KEY && item.path == FILE;
-            secret.secret_name.as_deref() == Some(SECRET) && list(secret.items.as_ref()).iter().any(is_it)
-        })
-    }
-}
-
-impl VolumeMount {
-    /// A mount of a part does not change when the Secret does.
-    fn is_whole(&self) -> bool {
-        [&self.sub_path, &self.sub_path_expr].into_iter().all(|part| part.as_deref().is_none_or(str::is_empty))
-    }
-}
 
 /// What becomes of a pod.
 #[derive(Debug, Default)]
@@ -151,9 +38,12 @@ impl Verdict {
 
 /// The patch for a pod.
 pub(super) fn decide(pod: &Pod) -> Verdict {
-    match (pod.says().asks, pod.metadata.labels.unwrap_or_default().asks) {
+    match (pod.says().asks, pod.labels_say().asks) {
         (Some(Asks::Yes), _) if pod.says().is_mirror => {
             Verdict::unchanged("a static pod cannot have secrets: no token is added")
+        }
+        (Some(Asks::Yes), _) if pod.spec.is_cut() => {
+            Verdict::unchanged(&format!("a list of this pod has more than {MOST} elements: no token is added"))
         }
         (Some(Asks::Yes), _) => patched(&pod.spec),
         (Some(Asks::Unclearly), _) => Verdict::unchanged(
@@ -168,9 +58,14 @@ pub(super) fn decide(pod: &Pod) -> Verdict {
 
 fn patched(spec: &Spec) -> Verdict {
     let volumes = list(spec.volumes.as_ref());
-    let with_token: Vec<&str> =
-        volumes.iter().filter(|volume| volume.has_the_token()).map(|volume| volume.name.as_str()).collect();
-    let volume = with_token.first().map_or_else(|| unused_name(spec), |name| (*name).to_owned());
+    let mut with_token =
+        volumes.iter().filter(|volume| has_the_token(volume)).map(|volume| volume.name.as_str()).peekable();
+    let (is_there, volume) = match with_token.peek() {
+        Some(name) => (true, (*name).to_owned()),
+        None => (false, unused_name(spec)),
+    };
+    // Asked once for each mount: as a set, since there may be thousands of either.
+    let with_token: HashSet<&str> = with_token.collect();
     let mount = json!({ "name": volume, "mountPath": DIRECTORY, "readOnly": true });
     let (mut mounts, mut in_the_way) = (Vec::new(), Vec::new());
     for (kind, containers) in [("containers", &spec.containers), ("initContainers", &spec.init_containers)] {
@@ -187,7 +82,7 @@ fn patched(spec: &Spec) -> Verdict {
     }
     let mounted = mounts.len();
     let mut patch = Vec::with_capacity(mounted + 1);
-    if mounted > 0 && with_token.is_empty() {
+    if mounted > 0 && !is_there {
         patch.push(added("/spec/volumes", spec.volumes.is_some(), &volume_of_the_token(&volume)));
     }
     patch.append(&mut mounts);
@@ -202,21 +97,44 @@ enum Place<'a> {
     Taken(&'a str),
 }
 
-fn place<'a>(container: &'a Container, with_token: &[&str]) -> Place<'a> {
-    let mounts = list(container.volume_mounts.as_ref());
-    let has_it = |mount: &VolumeMount| with_token.contains(&mount.name.as_str()) && mount.is_whole();
-    if mounts.iter().any(|mount| has_it(mount) && segments(&mount.mount_path) == segments(DIRECTORY)) {
-        return Place::TokenIsThere;
+fn place<'a>(container: &'a Container, with_token: &HashSet<&str>) -> Place<'a> {
+    let mut taken = None;
+    for mount in list(container.volume_mounts.as_ref()) {
+        // The path first: of most mounts nothing else has to be known.
+        let found = Stands::of(&mount.mount_path);
+        if found == Stands::AtOurs && mount.is_whole() && with_token.contains(mount.name.as_str()) {
+            return Place::TokenIsThere;
+        }
+        if found != Stands::Elsewhere {
+            taken = taken.or(Some(mount.mount_path.as_str()));
+        }
     }
     let devices = list(container.volume_devices.as_ref()).iter().map(|device| device.device_path.as_str());
-    let mut paths = mounts.iter().map(|mount| mount.mount_path.as_str()).chain(devices);
-    paths.find(|path| touches(path)).map_or(Place::Free, Place::Taken)
+    let taken = taken.or_else(|| devices.into_iter().find(|path| Stands::of(path) != Stands::Elsewhere));
+    taken.map_or(Place::Free, Place::Taken)
 }
 
-/// Whether a path is ours, above ours, or below it. Above: the directory would be made in another volume, which cannot be
-/// done in one that is read-only, and then the container does not start. Below: so would be theirs, in ours.
-fn touches(path: &str) -> bool {
-    segments(path).iter().zip(segments(DIRECTORY)).all(|(theirs, ours)| *theirs == ours)
+/// Where a path is, as seen from ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    AtOurs,
+    /// Above: the directory would be made in another volume, which cannot be done in one that is read-only, and then the
+    /// container does not start. Below: so would be theirs, in ours.
+    AboveOrBelow,
+    Elsewhere,
+}
+
+impl Stands {
+    fn of(path: &str) -> Self {
+        let (theirs, ours) = (segments(path), segments(DIRECTORY));
+        if theirs == ours {
+            Self::AtOurs
+        } else if theirs.iter().zip(&ours).all(|(theirs, ours)| theirs == ours) {
+            Self::AboveOrBelow
+        } else {
+            Self::Elsewhere
+        }
+    }
 }
 
 /// A path's segments, as a runtime sees them; one that is not absolute is taken from the root.
@@ -234,14 +152,23 @@ fn segments(path: &str) -> Vec<&str> {
     found
 }
 
+/// Whether the token is in a volume as it has to be.
+fn has_the_token(volume: &Volume) -> bool {
+    volume.secret.as_ref().is_some_and(|secret| {
+        let is_it = |item: &Item| item.key == FIELD && item.path == FILE;
+        secret.secret_name.as_deref() == Some(NAME) && list(secret.items.as_ref()).iter().any(is_it)
+    })
+}
+
 /// A name that no volume has, and that no mount speaks of.
 fn unused_name(spec: &Spec) -> String {
-    let containers = [&spec.containers, &spec.init_containers].into_iter().flat_map(|some| list(some.as_ref()));
-    let mounts = containers.flat_map(|container| list(container.volume_mounts.as_ref())).map(|mount| &mount.name);
-    let used: BTreeSet<&String> = list(spec.volumes.as_ref()).iter().map(|volume| &volume.name).chain(mounts).collect();
+    let mounts = spec.all_containers().flat_map(|container| list(container.volume_mounts.as_ref()));
+    let volumes = list(spec.volumes.as_ref()).iter().map(|volume| volume.name.as_str());
+    let used: HashSet<&str> =
+        volumes.chain(mounts.map(|mount| mount.name.as_str())).filter(|name| name.starts_with(VOLUME)).collect();
     let numbered = (2_u32..).map(|number| format!("{VOLUME}-{number}"));
     let mut names = std::iter::once(VOLUME.to_owned()).chain(numbered);
-    names.find(|name| !used.contains(name)).unwrap_or_default()
+    names.find(|name| !used.contains(name.as_str())).unwrap_or_default()
 }
 
 /// The operation that adds an element to a list, or makes the list where there is none.
@@ -257,8 +184,8 @@ fn volume_of_the_token(name: &str) -> Value {
     json!({
         "name": name,
         "secret": {
-            "secretName": SECRET,
-            "items": [{ "key": KEY, "path": FILE }],
+            "secretName": NAME,
+            "items": [{ "key": FIELD, "path": FILE }],
             // A container may run as any user, and what is in this volume is for all of this pod and for nobody else.
             "defaultMode": 0o444,
             // Without it a pod would not start until the Secret is there; with it the file comes when the Secret does.
@@ -283,128 +210,13 @@ pub(super) fn harmless(text: &str) -> String {
     shown.chain("...".chars().take(if text.chars().nth(LONGEST).is_some() { 3 } else { 0 })).collect()
 }
 
-fn list<T>(list: Option<&Few<T>>) -> &[T] {
-    list.map_or(&[][..], |list| &list.0[..])
-}
-
-/// A list of at most [`MOST`] elements.
-struct Few<T>(Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
-            type Value = Few<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of at most {MOST}")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Few<T>, A::Error> {
-                let mut list = Vec::new();
-                while let Some(element) = elements.next_element()? {
-                    if list.len() == MOST {
-                        return Err(A::Error::custom("a list is too long"));
-                    }
-                    list.push(element);
-                }
-                Ok(Few(list))
-            }
-        }
-        deserializer.deserialize_seq(Reader(std::marker::PhantomData))
-    }
-}
-
-/// What a pod's annotations, or its labels, say of this.
-#[derive(Clone, Copy, Debug, Default)]
-struct Marks {
-    asks: Option<Asks>,
-    is_mirror: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asks {
-    Yes,
-    No,
-    /// It says something else than `true` or `false`, or not as a text: `true` without quotes is none.
-    Unclearly,
-}
-
-impl<'de> Deserialize<'de> for Marks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Marks;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("names and texts")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Marks, A::Error> {
-                let mut marks = Marks::default();
-                while let Some(name) = members.next_key::<String>()? {
-                    if name == ANNOTATION {
-                        // Of two readers one takes the first, the other the last.
-                        if marks.asks.replace(members.next_value()?).is_some() {
-                            return Err(A::Error::custom("it is there twice"));
-                        }
-                    } else {
-                        marks.is_mirror |= name == MIRROR;
-                        members.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(marks)
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
-}
-
-impl<'de> Deserialize<'de> for Asks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Asks;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Asks, E> {
-                Ok(match text {
-                    "true" => Asks::Yes,
-                    "false" => Asks::No,
-                    _ => Asks::Unclearly,
-                })
-            }
-
-            fn visit_bool<E: Error>(self, _: bool) -> Result<Asks, E> {
-                Ok(Asks::Unclearly)
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Asks, E> {
-                Ok(Asks::Unclearly)
-            }
-
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Asks, E> {
-                Ok(Asks::Unclearly)
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Asks, E> {
-                Ok(Asks::Unclearly)
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Asks, E> {
-                Ok(Asks::Unclearly)
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::pod::{ANNOTATION, MIRROR},
+        *,
+    };
+    use crate::metric::Stopwatch;
 
     fn verdict(pod: &Value) -> Verdict {
         decide(&serde_json::from_value(pod.clone()).unwrap())
@@ -455,6 +267,8 @@ mod tests {
             (json!(-1), true),
             (json!(1.5), true),
             (Value::Null, true),
+            (json!(["true"]), true),
+            (json!({ "true": "true" }), true),
         ] {
             let mut pod = asking(&json!({ "containers": [{ "name": "a" }] }));
             pod["metadata"]["annotations"][ANNOTATION] = said.clone();
@@ -552,11 +366,41 @@ mod tests {
         assert!(warnings[MOST_WARNINGS].starts_with("15 more"));
         let many = |number: usize| {
             let containers: Vec<Value> = (0..number).map(|_| json!({ "name": "a" })).collect();
-            serde_json::from_value::<Pod>(asking(&json!({ "containers": containers })))
+            asking(&json!({ "containers": containers }))
         };
-        assert_eq!(decide(&many(MOST).unwrap()).mounted, MOST);
-        assert!(many(MOST + 1).is_err());
-        let twice = r#"{"metadata":{"annotations":{"hpe-ezua/add-auth-token":"false","hpe-ezua/add-auth-token":"true"}},"spec":{}}"#;
-        assert!(serde_json::from_str::<Pod>(twice).is_err());
+        assert_eq!(verdict(&many(MOST)).mounted, MOST);
+        let Verdict { patch, warnings, mounted } = verdict(&many(MOST + 1));
+        assert!(patch.is_empty() && mounted == 0 && warnings.len() == 1, "{warnings:?}");
+        assert!(warnings[0].contains("more than 1000 elements"), "{warnings:?}");
+        let mut does_not_ask = many(MOST + 1);
+        does_not_ask["metadata"]["annotations"] = Value::Null;
+        assert!(verdict(&does_not_ask).warnings.is_empty());
+    }
+
+    /// A pod of volumes with the token, so many times ten, and of mounts in its place that are of none of them, so many times
+    /// a hundred.
+    fn crowded(tens: usize) -> Pod {
+        let named = |kind: &str, number: usize| format!("{kind}-with-a-name-that-is-long-{number:06}");
+        let token = json!({ "secretName": "access-token", "items": [{ "key": "AUTH_TOKEN", "path": ".auth_token" }] });
+        let volumes: Vec<Value> =
+            (0..10 * tens).map(|number| json!({ "name": named("a", number), "secret": token })).collect();
+        let mounts: Vec<Value> =
+            (0..100).map(|number| json!({ "name": named("b", number), "mountPath": DIRECTORY })).collect();
+        let containers: Vec<Value> = (0..tens).map(|_| json!({ "name": "c", "volumeMounts": mounts })).collect();
+        serde_json::from_value(asking(&json!({ "containers": containers, "volumes": volumes }))).unwrap()
+    }
+
+    #[test]
+    fn ten_times_the_volumes_and_the_mounts_are_no_hundred_times_the_work() {
+        let quickest = |pod: &Pod| {
+            let took = (0..5).map(|_| {
+                let begun = Stopwatch::start();
+                assert!(decide(pod).patch.is_empty());
+                begun.elapsed()
+            });
+            took.min().unwrap()
+        };
+        let (few, many) = (quickest(&crowded(10)), quickest(&crowded(100)));
+        assert!(many < few * 35, "{few:?} and then {many:?}");
     }
 }

@@ -7,34 +7,43 @@
 //! A pod is never refused. What does not ask for a token, what cannot be given one, and what is no creation of a pod at all
 //! is allowed as it is; where somebody may have expected more, a warning says why, which `kubectl` prints, and so does the
 //! log. (The token is a convenience, and the webhook may be away: a pod has to cope without it anyway. An API server with
-//! `failurePolicy: Fail` would otherwise keep pods out that run well today.) Only what is no AdmissionReview of version v1
-//! is refused, with a `Status`.
+//! `failurePolicy: Fail` would otherwise keep pods out that run well today.) What is refused, with a `Status`, is what no
+//! API server sends: no AdmissionReview of version v1, or one of a Pod that is none; one that is too large or too slow; and
+//! for a second a large one while there are too many of them.
+//!
+//! Large reviews are few at a time, and are judged apart: nobody has to show who he is, and he must not keep others out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json,
     body::HttpBody,
     extract::Request,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, post},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Sleep};
 
 use super::{
-    add_auth_token::{Pod, Verdict, decide, harmless},
+    add_auth_token::{Verdict, decide, harmless},
+    by_name::{by_name, by_name_if_any},
     dress::Failure,
     kinds::ADMISSION_REVIEW,
+    pod::Pod,
 };
 use crate::{
     domain::{Refusal, RefusalKind},
     http::{
         App,
-        body::{BadBody, MAX_BODY, discard, is_media_type, read_up_to},
+        body::{Arriving, MAX_BODY, discard, is_media_type},
     },
 };
 
@@ -44,43 +53,95 @@ const LARGEST: usize = 3 * 1024 * 1024;
 /// The longest `uid` that is repeated; an API server's has 36 characters.
 const LONGEST_UID: usize = 253;
 
-/// How many reviews are taken at a time that are larger than any other body may be. Nobody has to show who he is here, and
-/// this bounds what strangers make us hold; most reviews of pods are far smaller.
-const LARGE_ONES: usize = 16;
+/// How many reviews are taken at a time of which more has arrived than any other body may have: 192 MiB of them. Nobody has
+/// to show who he is here, and this bounds what strangers make us hold; most reviews of pods are far smaller.
+const LARGE_ONES: usize = 64;
+
+/// How long one of them may take to arrive and to get its turn. An API server has given up by then, unless it was told to
+/// wait for longer than it does by itself.
+const LARGE_TIME: Duration = Duration::from_secs(10);
+
+/// How many of them are judged at a time.
+const JUDGED_AT_ONCE: usize = 2;
 
 /// `POST /webhooks/add-auth-token`
 pub(super) fn route() -> MethodRouter<App> {
-    let large_ones = Arc::new(Semaphore::new(LARGE_ONES));
-    post(move |request: Request| create(large_ones.clone(), request))
+    let turns = Turns { held: Arc::new(Semaphore::new(LARGE_ONES)), judged: Arc::new(Semaphore::new(JUDGED_AT_ONCE)) };
+    post(move |request: Request| create(turns.clone(), request))
 }
 
-async fn create(large_ones: Arc<Semaphore>, request: Request) -> Result<Response, Failure> {
+/// What large reviews have to share.
+#[derive(Clone)]
+struct Turns {
+    held: Arc<Semaphore>,
+    judged: Arc<Semaphore>,
+}
+
+async fn create(turns: Turns, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let is_usual = body.size_hint().upper().is_some_and(|most| most <= MAX_BODY as u64);
-    let _turn = if is_usual { None } else { Some(large_ones.try_acquire().map_err(|_| busy())?) };
     if body.size_hint().lower() > LARGEST as u64 {
         discard(body, 2 * LARGEST).await;
         return Err(too_large());
     }
-    let body = read_up_to(body, LARGEST).await.map_err(|why| match why {
-        BadBody::TooLarge => too_large(),
-        BadBody::Broken => Failure::bad_request("the body ended early or is not framed as its headers say"),
-    })?;
-    let content_type = parts.headers.get(header::CONTENT_TYPE);
+    let mut late = pin!(tokio::time::sleep(LARGE_TIME));
+    let mut body = Arriving::new(body);
+    // What has not arrived takes nobody's place, whatever it says of its length.
+    if body.read_past(MAX_BODY).await.map_err(|_| broken())? {
+        check_media_type(&parts.headers)?;
+        return judge(&body.into_bytes()).map(IntoResponse::into_response);
+    }
+    let place = turns.held.try_acquire_owned().map_err(|_| busy())?;
+    let has_ended = within(late.as_mut(), body.read_past(LARGEST)).await.ok_or_else(broken)?.map_err(|_| broken())?;
+    if !has_ended {
+        return Err(too_large());
+    }
+    check_media_type(&parts.headers)?;
+    let turn = within(late, turns.judged.acquire_owned()).await.and_then(Result::ok).ok_or_else(busy)?;
+    // On a thread that may be held up; those that answer everybody may not.
+    let (body, span) = (body.into_bytes(), tracing::Span::current());
+    let judging = tokio::task::spawn_blocking(move || {
+        // Both are given back when it is done, even if nobody waits for it any more.
+        let _both = (place, turn);
+        span.in_scope(|| judge(&body))
+    });
+    let judged = judging.await.map_err(|error| Failure::of(&Refusal::unavailable(error), &ADMISSION_REVIEW, ""))?;
+    judged.map(IntoResponse::into_response)
+}
+
+/// What comes of it before that time is up.
+async fn within<T>(end: Pin<&mut Sleep>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = end => None,
+    }
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let content_type = headers.get(header::CONTENT_TYPE);
     if content_type.is_some() && !is_media_type(content_type, "application/json") {
         let text = "the body must be JSON: Content-Type: application/json";
         return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", text));
     }
-    let asked = read(&body)?;
+    Ok(())
+}
+
+/// The answer to a review: it takes as long as it is to read it.
+fn judge(body: &[u8]) -> Result<Json<Value>, Failure> {
+    let asked = read(body)?;
     let verdict = if asked.is_about_a_new_pod() {
-        let pod = read_pod(&body)?;
+        let pod = read_pod(body)?;
         let verdict = decide(&pod);
         log(&asked, &pod, &verdict);
         verdict
     } else {
         Verdict::unchanged("nothing is added here: add-auth-token is for the creation of Pods")
     };
-    Ok(Json(answer(&asked.uid, verdict)).into_response())
+    Ok(Json(answer(&asked.uid, verdict)))
+}
+
+fn broken() -> Failure {
+    Failure::bad_request("the body ended early, took too long or is not framed as its headers say")
 }
 
 fn too_large() -> Failure {
@@ -100,6 +161,7 @@ fn busy() -> Failure {
 struct Review {
     api_version: Option<String>,
     kind: Option<String>,
+    #[serde(default, deserialize_with = "by_name_if_any")]
     request: Option<Asked>,
 }
 
@@ -109,6 +171,7 @@ struct Review {
 struct Asked {
     #[serde(default)]
     uid: String,
+    #[serde(default, deserialize_with = "by_name_if_any")]
     kind: Option<AskedKind>,
     sub_resource: Option<String>,
     operation: Option<String>,
@@ -162,10 +225,12 @@ fn read(body: &[u8]) -> Result<Asked, Failure> {
 fn read_pod(body: &[u8]) -> Result<Pod, Failure> {
     #[derive(Deserialize)]
     struct Whole {
+        #[serde(deserialize_with = "by_name")]
         request: Object,
     }
     #[derive(Deserialize)]
     struct Object {
+        #[serde(default, deserialize_with = "by_name_if_any")]
         object: Option<Pod>,
     }
     let whole: Whole = serde_json::from_slice(body).map_err(|error| unreadable("request.object", "a Pod", &error))?;
@@ -229,6 +294,9 @@ mod tests {
             ("}}", "}"),
             (good, r#"["admission.k8s.io/v1","AdmissionReview",["u"]]"#),
             (good, ""),
+            (r#"{"uid":"u"}"#, r#"["u"]"#),
+            (r#"{"uid":"u"}"#, r#"["u",["","v1","Pod"],null,"CREATE","ada"]"#),
+            (r#""uid":"u""#, r#""uid":"u","kind":["","v1","Pod"]"#),
         ] {
             assert_eq!(refused(&good.replace(from, to)), 400, "{to}");
         }

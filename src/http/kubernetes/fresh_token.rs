@@ -32,9 +32,6 @@ use crate::{
     http::App,
 };
 
-/// What the token is called in `data`.
-const FIELD: &str = "AUTH_TOKEN";
-
 /// Until when the token of this answer is good. It is an annotation because a Secret has no field for it.
 const EXPIRES_AT: &str = "gatemint/expires-at";
 
@@ -85,6 +82,6 @@ fn with_data(shown: &Shown) -> Value {
     // Whoever compares versions must find that the data is another one.
     let version = metadata["resourceVersion"].as_str().unwrap_or_default();
     metadata["resourceVersion"] = format!("{version}.{}", shown.expires_at.0).into();
-    object["data"] = json!({ FIELD: STANDARD.encode(shown.token.expose()) });
+    object["data"] = json!({ fresh_token::FIELD: STANDARD.encode(shown.token.expose()) });
     object
 }
