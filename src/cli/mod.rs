@@ -24,6 +24,7 @@ mod options;
 mod output;
 mod passed_config;
 mod password;
+mod plain_file;
 mod serve;
 mod service_accounts;
 mod shell;

@@ -3,11 +3,18 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::service_account_token::MAX_TOKEN;
 use crate::{clock::Timestamp, domain::Secret};
+
+/// What the header of an access token says that it is (RFC 9068 §2.1).
+const KIND: &str = "at+jwt";
+/// How a header begins.
+const HEADER: &[u8] = br#"{"alg":""#;
+/// No header is longer.
+const MAX_HEADER: usize = 512;
 
 /// It is no access token. Nothing of it is in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,16 +54,9 @@ impl AccessToken {
     /// Another kind of token, or none at all.
     pub fn parse(text: &str) -> Result<Self, NoAccessToken> {
         let text = text.trim();
-        let mut parts = text.split('.');
-        let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(NoAccessToken);
-        };
-        if !may_begin_one(text) || text.split('.').any(str::is_empty) {
-            return Err(NoAccessToken);
-        }
-        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| NoAccessToken)?;
-        let Claims { iss, sub, aud, iat, nbf, exp } = serde_json::from_slice(&claims).map_err(|_| NoAccessToken)?;
-        if exp <= iat {
+        let is_one = text.len() <= MAX_TOKEN && text.split('.').next().is_some_and(is_header);
+        let Claims { iss, sub, aud, iat, nbf, exp } = claims_of(text).ok_or(NoAccessToken)?;
+        if !is_one || exp <= iat {
             return Err(NoAccessToken);
         }
         Ok(Self {
@@ -74,10 +74,57 @@ impl AccessToken {
     }
 }
 
-/// Whether this can be a token, or a piece of one that was cut off.
-pub fn may_begin_one(text: &str) -> bool {
-    let is_of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    text.len() <= MAX_TOKEN && text.starts_with("eyJ") && text.bytes().all(is_of_a_token)
+/// What a whole JWT says of itself; none if it is no JWT, or says something else.
+pub fn claims_of<T: DeserializeOwned>(jwt: &str) -> Option<T> {
+    let parts: Vec<&str> = jwt.splitn(4, '.').collect();
+    let [_, claims, _] = parts[..] else { return None };
+    if !parts.iter().all(|part| !part.is_empty() && part.bytes().all(is_base64url)) {
+        return None;
+    }
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
+/// Whether this is the beginning of an access token that was cut off. Three whole parts are none, and nothing that may be
+/// the beginning of something else is: a long-lived token is shown once, and so is the text that it is passed on in.
+pub fn is_piece_of_one(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(4, '.').collect();
+    text.len() <= MAX_TOKEN
+        && text.bytes().all(|byte| byte == b'.' || is_base64url(byte))
+        && match parts[..] {
+            [header] => header.starts_with("eyJ") && may_begin_a_header(header),
+            [header, _] | [header, _, ""] => is_header(header),
+            _ => false,
+        }
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
+}
+
+/// Whether it is the header of an access token.
+fn is_header(part: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Header {
+        typ: String,
+    }
+    let header = URL_SAFE_NO_PAD.decode(part).ok().and_then(|json| serde_json::from_slice::<Header>(&json).ok());
+    header.is_some_and(|header| header.typ == KIND)
+}
+
+/// Whether a header, of whatever kind, may begin like this; in a piece of one there is no secret.
+fn may_begin_a_header(piece: &str) -> bool {
+    if piece.len() > MAX_HEADER {
+        return false;
+    }
+    // Four characters are three bytes; what is left over says less than a byte.
+    let whole = &piece[..piece.len() / 4 * 4];
+    let parsed = |text: &str| URL_SAFE_NO_PAD.decode(text).map(|json| (serde_json::from_slice::<Value>(&json), json));
+    if let Ok((Ok(_), _)) = parsed(piece) {
+        return is_header(piece);
+    }
+    parsed(whole).is_ok_and(|(value, json)| {
+        value.is_err_and(|error| error.is_eof()) && (json.starts_with(HEADER) || HEADER.starts_with(&json))
+    })
 }
 
 impl fmt::Debug for AccessToken {
@@ -93,7 +140,12 @@ mod tests {
     use super::*;
 
     fn token(claims: &Value) -> String {
-        format!("eyJ.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+        token_of(KIND, claims)
+    }
+
+    fn token_of(typ: &str, claims: &Value) -> String {
+        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"ES256","kid":"k","typ":"{typ}"}}"#));
+        format!("{header}.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
     }
 
     fn claims() -> Value {
@@ -137,6 +189,7 @@ mod tests {
             format!("{whole} {whole}"),
             whole.replacen("eyJ", "abc", 1),
             whole.replacen("eyJ", "eyJ\u{1b}", 1),
+            token_of("JWT", &claims()),
             without("exp"),
             without("iat"),
             without("sub"),
@@ -148,6 +201,33 @@ mod tests {
         ] {
             assert_eq!(AccessToken::parse(&bad).unwrap_err(), NoAccessToken, "{bad}");
         }
-        assert!(may_begin_one(first) && may_begin_one("eyJ") && !may_begin_one("") && !may_begin_one("eyJ x"));
+        assert!(is_piece_of_one(first) && is_piece_of_one("eyJ") && !is_piece_of_one("") && !is_piece_of_one("eyJ x"));
+    }
+
+    #[test]
+    fn only_what_can_be_a_piece_of_an_access_token_is_one() {
+        let whole = token(&claims());
+        let signature = whole.rfind('.').unwrap() + 1;
+        for length in 3..=signature {
+            assert!(is_piece_of_one(&whole[..length]), "{}", &whole[..length]);
+        }
+        assert!(!is_piece_of_one(&whole), "a whole one is none");
+        // Service accounts' long-lived tokens, also of other services, whole and cut off; others' access tokens.
+        let long_lived = json!({ "iss": "https://auth.example.org", "sub": "system:serviceaccount:ada:ci" });
+        for other in [token(&long_lived), token_of("JWT", &long_lived), token_of("JWT", &claims())] {
+            assert!(!is_piece_of_one(&other), "{other}");
+        }
+        let other = token_of("JWT", &long_lived);
+        let header = other.find('.').unwrap();
+        for length in header..=other.len() {
+            assert!(!is_piece_of_one(&other[..length]), "{}", &other[..length]);
+        }
+        let without_a_kind = format!("{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#), "e30");
+        // A full token is base64 of JSON, too.
+        let full = URL_SAFE_NO_PAD.encode(json!({ "token": other, "cluster": "default", "url": "x" }).to_string());
+        for other in [&without_a_kind, &full, &full[..40], "eyJ.", "eyJ.e30", "eyJhbGci.e30.c2ln", &"eyJh".repeat(200)]
+        {
+            assert!(!is_piece_of_one(other), "{other}");
+        }
     }
 }

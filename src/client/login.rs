@@ -126,6 +126,13 @@ impl LoginFile {
         self.path().exists()
     }
 
+    /// What tells the session that is kept from others, in which each refresh token is used up by the next: nothing that
+    /// can be used. It waits for nobody: a login is replaced in one step. None if there is none, or it cannot be read.
+    pub fn session(&self) -> Option<String> {
+        let login = read(&self.path()).ok()??;
+        session_of(login.refresh_token?.expose()).map(|session| format!("{} {session}", login.url))
+    }
+
     /// Waits for its turn: from here until the turn is dropped no other command reads or changes the login. Calls `waits`
     /// once if it takes more than a moment.
     ///
@@ -177,34 +184,7 @@ impl Turn {
     /// # Errors
     /// `Exposed`, `Damaged`, `Unusable`.
     pub fn read(&self) -> Result<Option<Login>, LoginFileError> {
-        must_be_a_file(&self.file).map_err(|error| self.unusable(error))?;
-        let mut file = match fs::File::open(&self.file) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.unusable(error)),
-        };
-        let data = file.metadata().map_err(|error| self.unusable(error))?;
-        let mode = data.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(LoginFileError::Exposed { path: self.file.clone(), mode });
-        }
-        let damaged = || LoginFileError::Damaged(self.file.clone());
-        if data.len() > MOST {
-            return Err(damaged());
-        }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(data.len()).unwrap_or_default() + 1));
-        file.read_to_end(&mut bytes).map_err(|error| self.unusable(error))?;
-        let mut stored: Stored = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-        if stored.v != FORMAT {
-            return Err(damaged());
-        }
-        Ok(Some(Login {
-            url: std::mem::take(&mut stored.url),
-            client_id: std::mem::take(&mut stored.client_id),
-            username: std::mem::take(&mut stored.username),
-            refresh_token: stored.refresh_token.take().map(Secret::new),
-            expires_at: stored.expires_at,
-        }))
+        read(&self.file)
     }
 
     /// Makes sure that a login can be kept, before a token is used up that could not be kept afterwards: on a full disk
@@ -267,6 +247,45 @@ impl Room<'_> {
     }
 }
 
+fn read(path: &Path) -> Result<Option<Login>, LoginFileError> {
+    let unusable = |source| LoginFileError::Unusable { path: path.to_owned(), source };
+    must_be_a_file(path).map_err(unusable)?;
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(error)),
+    };
+    let data = file.metadata().map_err(unusable)?;
+    let mode = data.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(LoginFileError::Exposed { path: path.to_owned(), mode });
+    }
+    let damaged = || LoginFileError::Damaged(path.to_owned());
+    if data.len() > MOST {
+        return Err(damaged());
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(data.len()).unwrap_or_default() + 1));
+    file.read_to_end(&mut bytes).map_err(unusable)?;
+    let mut stored: Stored = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+    if stored.v != FORMAT {
+        return Err(damaged());
+    }
+    Ok(Some(Login {
+        url: std::mem::take(&mut stored.url),
+        client_id: std::mem::take(&mut stored.client_id),
+        username: std::mem::take(&mut stored.username),
+        refresh_token: stored.refresh_token.take().map(Secret::new),
+        expires_at: stored.expires_at,
+    }))
+}
+
+/// The part of a refresh token that all of a session have in common: version, pepper, account and session are its first
+/// 34 bytes, of which 33 are 44 characters. Whatever else it is made of, no part of the MAC is in it. None if it is none of
+/// ours.
+pub fn session_of(refresh_token: &str) -> Option<&str> {
+    refresh_token.strip_prefix("gmr_").filter(|rest| rest.is_ascii())?.get(..44)
+}
+
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -280,5 +299,42 @@ fn must_be_a_file(path: &Path) -> io::Result<()> {
         Ok(data) if !data.is_file() => Err(io::Error::other("it is not a file; move it away")),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(session: u8, generation: u8) -> String {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        let mut bytes = [7; 70];
+        bytes[18..34].fill(session);
+        bytes[34..].fill(generation);
+        format!("gmr_{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    #[tokio::test]
+    async fn a_session_is_told_from_others_and_not_its_tokens() {
+        let place = tempfile::tempdir().unwrap();
+        let file = LoginFile::within(&place.path().join("g"));
+        assert_eq!(file.session(), None);
+        let turn = file.turn(|| ()).await.unwrap();
+        let keep = |refresh_token: Option<String>| {
+            let login = Login {
+                url: "https://auth.example.org".into(),
+                client_id: "gatemint".into(),
+                username: "ada".into(),
+                refresh_token: refresh_token.map(Secret::new),
+                expires_at: None,
+            };
+            turn.rehearse().unwrap().keep(&login).unwrap();
+            file.session()
+        };
+        let first = keep(Some(token(1, 1)));
+        assert!(first.as_ref().is_some_and(|session| !session.contains(&token(1, 1))));
+        assert_eq!(keep(Some(token(1, 2))), first, "the next token of the same session");
+        assert_ne!(keep(Some(token(2, 1))), first, "signed in anew");
+        assert_eq!((keep(None), keep(Some("other".into()))), (None, None));
     }
 }

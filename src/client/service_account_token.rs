@@ -1,9 +1,8 @@
 //! What a service account's long-lived token says of itself, unverified: it is one's own.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
-use super::http::WebUrl;
+use super::{access_token::claims_of, http::WebUrl};
 use crate::{clock::Timestamp, domain::Secret};
 
 /// No such token is longer.
@@ -46,15 +45,10 @@ impl ServiceAccountToken {
     /// Another kind of token, or none at all.
     pub fn parse(text: &str) -> Result<Self, NoServiceAccountToken> {
         let text = text.trim();
-        let parts: Vec<&str> = text.split('.').collect();
-        let is_part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        };
-        if text.len() > MAX_TOKEN || parts.len() != 3 || !parts.iter().copied().all(is_part) {
+        if text.len() > MAX_TOKEN {
             return Err(NoServiceAccountToken);
         }
-        let claims = URL_SAFE_NO_PAD.decode(parts[1]).map_err(|_| NoServiceAccountToken)?;
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| NoServiceAccountToken)?;
+        let claims: Claims = claims_of(text).ok_or(NoServiceAccountToken)?;
         let issuer = WebUrl::parse(&claims.iss).map_err(|_| NoServiceAccountToken)?;
         if claims.namespace.is_empty() || claims.name.is_empty() {
             return Err(NoServiceAccountToken);
@@ -76,6 +70,8 @@ impl ServiceAccountToken {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
     use super::*;
 
     pub(in crate::client) fn token(claims: &serde_json::Value) -> String {

@@ -34,6 +34,8 @@ PASSWORD = "correct horse battery staple"
 # Lives so short that renewals are watched, and the rule is the same: renewed when a fifth is over.
 SHORT = {"GATEMINT_ACCESS_LIFE": "20s"}
 RENEWED_BELOW, ALARM_BELOW = 16, 13
+# How long a command may take, in seconds; more of them where a clock is faster.
+PATIENCE = 60
 
 
 class Home:
@@ -46,7 +48,7 @@ class Home:
 
     def run(self, *arguments, stdin="", code=0, **settings):
         done = subprocess.run(
-            [BIN, *arguments], input=stdin, env={**self.environment, **settings}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+            [BIN, *arguments], input=stdin, env={**self.environment, **settings}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
         )
         equal(done.returncode, code, f"the exit code of gatemint {' '.join(arguments)} ({done.stderr}{done.stdout})")
         check("panicked" not in done.stderr and "eyJ" not in done.stderr and "gmr_" not in done.stderr, done.stderr)
@@ -78,9 +80,9 @@ class Agent:
         for line in self.process.stderr:
             self.told.append(line)
 
-    def until(self, pattern, after=0, seconds=90):
+    def until(self, pattern, after=0, seconds=None):
         """Waits until it has told something after the first so many lines; returns how many lines there are then."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (seconds or PATIENCE * 1.5)
         while time.monotonic() < deadline:
             for number, line in enumerate(self.told[after:], after + 1):
                 if re.search(pattern, line):
@@ -103,7 +105,7 @@ class Agent:
     def __exit__(self, kind, *_):
         if self.process.poll() is None:
             self.process.terminate()
-        code = self.process.wait(40)
+        code = self.process.wait(PATIENCE)
         self.reading.join(10)
         printed, told = self.process.stdout.read(), "".join(self.told)
         if kind is None:
@@ -195,6 +197,18 @@ def written_once(serve, home, place):
         (here / name).write_text(content)
         once("--file", str(here / name), code=1, says="something else than a token")
         equal((here / name).read_text(), content, "what is no token")
+    # So does a token of another kind, whole or cut off: it is shown once.
+    made = json.loads(home.run("service-account", "create", "--name", "shown-once", "--json").stdout)["token"]
+    once_shown = json.loads(base64.b64decode(made))["token"]
+    for name, content in (("long-lived", once_shown), ("cut-off", once_shown.rsplit(".", 1)[0]), ("full", made.rstrip("="))):
+        (here / name).write_text(content)
+        once("--file", str(here / name), code=1, says="something else than a token")
+        equal((here / name).read_text(), content, f"what is shown once: {name}")
+    os.link(here / "long-lived", here / "same")
+    for option in ("--token-file", "--refresh-token-file"):
+        for name in ("long-lived", "same"):
+            once(option, str(here / "long-lived"), "--file", str(here / name), code=2, says=f"is the file of {option}")
+    equal((here / "long-lived").read_text(), once_shown, "what the agent is to ask with")
     (here / "target").write_text("somebody else's")
     (here / "link").symlink_to(here / "target")
     (here / "dangling").symlink_to(here / "nowhere")
@@ -428,6 +442,66 @@ def killed_half_way(serve, home, place):
     return half_way, reader.seen
 
 
+def ended(serve, home, place):
+    """Somebody does something that may have ended the token that is held: another one is fetched, for all files."""
+    here = place / "ended"
+    here.mkdir()
+    one, two, done = here / "one", here / "two", []
+    with Agent(home, "--file", str(one), "--file", str(two)) as agent:
+        agent.until("fresh token is in the file.*two")
+
+        def another(what, before, at):
+            agent.until("fresh token is in the file.*two", at)
+            agent.until("fresh token is in the file.*one", at)
+            equal(one.read_text(), two.read_text(), f"the files after {what}")
+            check(one.read_text() != before and is_good(serve, one), f"another token after {what}")
+            done.append(what)
+
+        time.sleep(6)  # older than what counts as new
+        at, before = len(agent.told), one.read_text()
+        one.unlink()
+        another("a file that was removed", before, at)
+        time.sleep(6)
+        at, before = len(agent.told), one.read_text()
+        home.login(serve)
+        another("a new sign-in", before, at)
+        # A new token of the same session is no news.
+        at = len(agent.told)
+        home.run("token")
+        time.sleep(3)
+        equal(agent.told[at:], [], "what is told of another command that uses the login")
+        # Whose token is fresh needs the mode, too.
+        before = one.read_text()
+        one.chmod(0o644)
+        deadline = time.monotonic() + 20
+        while mode_of(one) != 0o600 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        equal((mode_of(one), decoded(one.read_text())["jti"]), (0o600, decoded(before)["jti"]), "the mode of a fresh file")
+        done.append("a mode that was changed")
+        # A file that is removed while the service is away gets what is held, and another one as soon as it is back.
+        time.sleep(6)
+        serve.end()
+        before = one.read_text()
+        at = len(agent.told)
+        one.unlink()
+        agent.until("fresh token is in the file.*one.*nothing", at)
+        equal(one.read_text(), before, "what is held")
+        at = len(agent.told)
+        serve.__enter__()
+        another("a file that was removed while the service was away", before, at)
+    # Started while the service is away: the time of day tells how much is left.
+    serve.end()
+    clock = Set(here)
+    clock.show(1300)
+    with Agent(home, "--file", str(one), **clock.environment) as agent:
+        agent.until("less than ten minutes left")
+        clock.show(2000)
+        agent.until("no token that is good any more")
+    serve.__enter__()
+    done.append("a start while the service is away")
+    return done
+
+
 # --- clocks
 
 
@@ -514,6 +588,24 @@ def hours(place, speed, hours):
     return seen
 
 
+def outages(place, speed):
+    """Real lifetimes, the token that is always fresh, and each fault for as long as it takes to be told of."""
+    here = place / "outages"
+    here.mkdir()
+    with Serve(here / "data") as serve:
+        for user in ("ada", "eve", "joe"):
+            gatemint("user", "create", user, "--password-stdin", "--data", str(serve.data), stdin=PASSWORD)
+            home = Home(here / user).login(serve, user)
+            made = json.loads(home.run("service-account", "create", "--name", "ci", "--json").stdout)["token"]
+            (here / f"{user}.token").write_text(json.loads(base64.b64decode(made))["token"])
+            (here / f"{user}.token").chmod(0o600)
+            home.run("acl", "grant", "secret:access-token", f"{user}/service-accounts/ci", "read")
+    command = ["faketime", "-f", f"+0 x{speed}", sys.executable, "-B", str(HERE / "agent_outages.py"), str(here), str(serve.port)]
+    done = subprocess.run(command, env={**ENVIRONMENT, "GATEMINT_BIN": BIN}, capture_output=True, text=True, timeout=400, check=False)
+    equal(done.returncode, 0, f"how the outages ended: {done.stderr[-9000:]}")
+    return json.loads(done.stdout)
+
+
 # --- what README.md shows
 
 
@@ -564,9 +656,10 @@ def sidecar(serve, home, place, unit_text):
 
 
 def main():
-    with temporary_directory() as place, concurrent.futures.ThreadPoolExecutor(1) as beside:
+    with temporary_directory() as place, concurrent.futures.ThreadPoolExecutor(2) as beside:
         place.chmod(0o755)
         in_minutes = beside.submit(hours, place, 30, 1.4)
+        in_outages = beside.submit(outages, place, 30)
         with Serve(place / "data") as serve:
             gatemint("user", "create", "ada", "--password-stdin", "--data", str(serve.data), stdin=PASSWORD)
             home = Home(place / "ada").login(serve)
@@ -574,6 +667,8 @@ def main():
             counted(f"{by_files(serve, home, place)} runs with a service account's token and with a refresh token in a file")
             half_way, seen = killed_half_way(serve, home, place)
             counted(f"{half_way} agents killed half-way, {seen['checks']} looks at the file beside it, {seen['tokens']} tokens")
+            done = ended(serve, home, place)
+            counted(f"{len(done)} things that may have ended a token: {'; '.join(done)}")
             text, exposure = unit(place)
             counted(f"{sidecar(serve, home, place, text)} command lines of README.md's unit (exposure {exposure}) and sidecar have written a token")
         with Serve(place / "short", SHORT) as serve:
@@ -586,6 +681,8 @@ def main():
             done, seen = faults(serve, home, place)
             counted(f"{len(done)} faults: {'; '.join(done)}; {seen['checks']} looks, {seen['tokens']} tokens, none of them torn")
         counted(f"{clocks_of_all(place)} times a machine's clock was set, with service and agent on it")
+        done = in_outages.result()
+        counted(f"{len(done)} outages of the token that is always fresh, at real lifetimes: {'; '.join(done)}")
         seen = in_minutes.result()
         counted(
             f"{seen['seconds'] / 3600:.1f} hours of two agents on one file, {seen['checks']} looks, {seen['tokens']} tokens, {seen['kills']} kills, "

@@ -13,6 +13,8 @@ const RENEW_BELOW: Duration = Duration::from_mins(12);
 const DRIFT: Duration = Duration::from_secs(30);
 /// No try comes sooner after one that failed, but the first few.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// How old a token may be that is as good as one that is fetched now.
+const NEWS: Duration = Duration::from_secs(5);
 /// How long an answer that may be lost is waited for: well within the time for which the service repeats it.
 pub(super) const OPEN: Duration = Duration::from_secs(12);
 /// How far into the future a token may begin, as verifiers have it.
@@ -32,12 +34,30 @@ pub(super) struct Moment {
 pub(super) struct Held {
     pub(super) token: AccessToken,
     asked_at: Moment,
+    /// Whether those from before may be of no use any more, however much they have left.
+    is_anew: bool,
 }
 
 impl Held {
     /// `asked_at` is before the service was asked, so that its answer's way counts as time gone by.
     pub(super) fn new(token: AccessToken, asked_at: Moment) -> Self {
-        Self { token, asked_at }
+        Self { token, asked_at, is_anew: false }
+    }
+
+    /// One that was fetched because somebody did something that may have ended those from before: they are replaced by it.
+    pub(super) fn anew(token: AccessToken, asked_at: Moment) -> Self {
+        Self { is_anew: true, ..Self::new(token, asked_at) }
+    }
+
+    /// A token that was in a file before the service could be asked: all that tells its age is the time of day.
+    pub(super) fn by_time_of_day(token: AccessToken, now: Moment) -> Self {
+        let asked_at = Moment { wall: token.issued_at, ..now };
+        Self::new(token, asked_at)
+    }
+
+    /// Whether it is too old to tell of what has happened since a moment.
+    pub(super) fn is_from_before(&self, moment: Moment) -> bool {
+        self.asked_at.steady + NEWS < moment.steady
     }
 
     /// The token's whole life.
@@ -100,9 +120,12 @@ impl Held {
         if found.is_about_the_same_as(&self.token) { "token" } else { "token of another" }
     }
 
-    /// Whether it is for the same, and has begun. A token from before the service's clock was set back has not.
+    /// Whether it is for the same, and has begun, and is not one of those that may have ended. A token from before the
+    /// service's clock was set back has not begun.
     fn is_rival(&self, found: &AccessToken, now: Moment) -> bool {
-        found.is_about_the_same_as(&self.token) && found.not_before <= self.service_time(now) + LEEWAY
+        found.is_about_the_same_as(&self.token)
+            && found.not_before <= self.service_time(now) + LEEWAY
+            && (!self.is_anew || found.issued_at + NEWS >= self.token.issued_at)
     }
 }
 
@@ -160,7 +183,9 @@ mod tests {
         let claims = serde_json::json!({
             "iss": "i", "sub": subject, "iat": issued_at, "nbf": issued_at, "exp": issued_at + life
         });
-        AccessToken::parse(&format!("eyJ.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))).unwrap()
+        let [header, claims] =
+            [r#"{"alg":"x","typ":"at+jwt"}"#, &claims.to_string()].map(|of| URL_SAFE_NO_PAD.encode(of));
+        AccessToken::parse(&format!("{header}.{claims}.c2ln")).unwrap()
     }
 
     fn moment(wall: u64, steady: u64) -> Moment {
@@ -203,6 +228,25 @@ mod tests {
         assert!(!held.leaves(&token(9_000, 1600), now), "too little is left");
         for other in [token_of("eve", 10_000, 9000), token(10_100, 1800)] {
             assert!(!held.yields_to(&other, now) && !held.leaves(&other, now), "another's, or not begun: {other:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_fetched_anew_replaces_whatever_is_older() {
+        let held = Held::anew(token(10_000, 900), moment(0, 100));
+        let now = moment(0, 101);
+        for (issued_at, life, stays) in [(9_994, 86_400, false), (9_995, 1800, true), (10_001, 1800, true)] {
+            let found = token(issued_at, life);
+            assert_eq!((held.yields_to(&found, now), held.leaves(&found, now)), (stays, stays), "{issued_at}");
+        }
+        assert!(held.is_from_before(moment(0, 106)) && !held.is_from_before(moment(0, 105)));
+    }
+
+    #[test]
+    fn before_the_service_was_asked_the_time_of_day_tells_a_token_s_age() {
+        for (wall, left) in [(10_000, 1800), (11_300, 500), (11_800, 0), (99_999, 0), (9_000, 1800)] {
+            let held = Held::by_time_of_day(token(10_000, 1800), moment(wall, 7));
+            assert_eq!(held.left(&held.token, moment(wall, 7)).as_secs(), left, "{wall}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The agent at work: looks at its clocks and files, fetches when a token is due, and tells what happened.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use super::{
     StopSignals,
@@ -28,6 +28,10 @@ pub(super) struct Keeper<'a> {
     source: Source,
     files: Vec<Keeping>,
     held: Option<Held>,
+    /// What the credential was that it was fetched with.
+    fetched_with: Option<String>,
+    /// Whether what is held may have ended: it is asked for another until there is one.
+    is_suspect: bool,
     back_off: BackOff,
     level: Level,
     counts: Counts,
@@ -50,6 +54,8 @@ impl<'a> Keeper<'a> {
             source,
             files: files.into_iter().map(Keeping::new).collect(),
             held: None,
+            fetched_with: None,
+            is_suspect: false,
             back_off: BackOff::default(),
             level: Level::Good,
             counts: Counts::default(),
@@ -126,14 +132,20 @@ impl<'a> Keeper<'a> {
     async fn round(&mut self) -> Result<(), CliError> {
         let now = self.now();
         let held = self.held.as_ref();
-        let due: Vec<bool> = self.files.iter_mut().map(|keeping| !keeping.is_fresh(held, now)).collect();
+        let mut due: Vec<bool> = self.files.iter_mut().map(|keeping| !keeping.is_fresh(held, now)).collect();
         let can = self.files.iter().zip(&due).any(|(keeping, due)| *due && keeping.back_off.is_over(now));
         let is_stale = self.held.as_ref().is_none_or(|held| held.is_stale(now));
         // A try that failed may have used up a refresh token, and its answer is given again for half a minute only: it is
         // made again, even if another agent has made the files fresh meanwhile.
         let is_open = self.back_off.failures() > 0;
-        let tries = (is_open || (can && is_stale)) && self.back_off.is_over(now);
-        let fetched = if tries { self.fetch(now).await.map(Some) } else { Ok(None) };
+        self.is_suspect |= self.may_have_ended(now);
+        let is_anew = self.is_suspect;
+        let tries = (is_open || is_anew || (can && is_stale)) && self.back_off.is_over(now);
+        let fetched = if tries { self.fetch(now, is_anew).await.map(Some) } else { Ok(None) };
+        if is_anew && fetched.is_ok() {
+            let held = self.held.as_ref();
+            due = self.files.iter_mut().map(|keeping| !keeping.is_fresh(held, now)).collect();
+        }
         let did = self.write(&due).await || tries;
         let now = self.now();
         let least_left = self.tell_level(now);
@@ -143,12 +155,26 @@ impl<'a> Keeper<'a> {
         fetched.map(|_| ())
     }
 
+    /// Whether somebody has done something that may have ended what is held: has taken away a file, or signed in anew, or
+    /// put another credential in place of the one that it was fetched with.
+    fn may_have_ended(&mut self, now: Moment) -> bool {
+        let Some(held) = &self.held else { return false };
+        // All are looked at: each remembers since when there is nothing.
+        let asks = self.files.iter_mut().fold(false, |asks, keeping| keeping.asks_for_another(held, now) || asks);
+        asks || self.source.credential() != self.fetched_with
+    }
+
     /// Fetches a token; says how long that took.
-    async fn fetch(&mut self, asked_at: Moment) -> Result<Duration, CliError> {
+    async fn fetch(&mut self, asked_at: Moment, is_anew: bool) -> Result<Duration, CliError> {
+        // Before it is used: if it is another one afterwards, that one is used, too.
+        let fetched_with = self.source.credential();
         match self.source.fetch(self.global).await {
             Ok(fetched) => {
                 let is_first = self.held.is_none();
-                let held = self.held.insert(Held::new(fetched.token, asked_at));
+                self.fetched_with = fetched_with;
+                self.is_suspect = false;
+                let held = if is_anew { Held::anew } else { Held::new }(fetched.token, asked_at);
+                let held = self.held.insert(held);
                 self.counts.fetches += 1;
                 self.back_off.reset();
                 if is_first && held.alarm_below() < held::PROMISED {
@@ -216,6 +242,20 @@ impl<'a> Keeper<'a> {
         did
     }
 
+    /// Says once what the readers of tokens from before this agent can count on, while it has none itself.
+    fn tell_level_before(&mut self, now: Moment) {
+        let found = self.files.iter_mut().filter_map(|keeping| keeping.found_before(now));
+        let lefts = found.map(|found| (found.left(&found.token, now), found.alarm_below()));
+        // The worst of them, and within that the least.
+        let worst = lefts
+            .map(|(left, alarm_below)| (Level::of(Some(left), alarm_below), left))
+            .max_by_key(|(level, left)| (*level, Reverse(*left)));
+        let Some((level, left)) = worst else { return };
+        if level != std::mem::replace(&mut self.level, level) {
+            told::level(level, Some(left));
+        }
+    }
+
     /// The least that a reader of any file finds; None if one finds nothing.
     fn least_left(&mut self, now: Moment) -> Option<Duration> {
         let held = self.held.as_ref()?;
@@ -226,16 +266,14 @@ impl<'a> Keeper<'a> {
     /// Says it when the readers can count on less than before, or on enough again.
     fn tell_level(&mut self, now: Moment) -> Option<Duration> {
         let least_left = self.least_left(now);
-        // Before there is a token nobody counts on one.
+        // Before there is a token nobody counts on one, except on one that another agent has left.
         if let Some(held) = &self.held {
-            let level = match least_left {
-                Some(left) if left >= held.alarm_below() => Level::Good,
-                Some(left) if !left.is_zero() => Level::Low,
-                _ => Level::Over,
-            };
+            let level = Level::of(least_left, held.alarm_below());
             if level != std::mem::replace(&mut self.level, level) {
                 told::level(level, least_left);
             }
+        } else {
+            self.tell_level_before(now);
         }
         least_left
     }

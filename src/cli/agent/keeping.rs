@@ -6,7 +6,7 @@ use super::{
     held::{BackOff, Held, Moment},
     kept_file::{Found, KeptFile},
 };
-use crate::{clock::Timestamp, entropy::SystemEntropy};
+use crate::{client::AccessToken, clock::Timestamp, entropy::SystemEntropy};
 
 /// How long another agent that keeps the same file is waited for.
 const TURN: Duration = Duration::from_secs(2);
@@ -22,13 +22,15 @@ pub(super) struct Keeping {
     is_ours: bool,
     /// When it was written last.
     written_at: Option<Moment>,
+    /// Since when there is nothing.
+    gone_since: Option<Moment>,
     /// What went wrong last.
     pub(super) trouble: Option<String>,
 }
 
 impl Keeping {
     pub(super) fn new(file: KeptFile) -> Self {
-        Self { file, back_off: BackOff::default(), is_ours: false, written_at: None, trouble: None }
+        Self { file, back_off: BackOff::default(), is_ours: false, written_at: None, gone_since: None, trouble: None }
     }
 
     /// Looks at the file before anything is fetched for it, and remembers what is wrong.
@@ -47,10 +49,29 @@ impl Keeping {
     pub(super) fn is_fresh(&mut self, held: Option<&Held>, now: Moment) -> bool {
         let is_new = self.written_at.is_some_and(|written| now.steady.saturating_sub(written.steady) < REST);
         match (self.file.look(), held) {
-            (Ok(Found::Token(found)), Some(held)) if held.leaves(found, now) => true,
+            (Ok(Found::Token(found)), Some(held)) if held.leaves(found, now) => is_new || !self.file.has_a_wrong_mode(),
             // Two that keep it for two accounts would write it all the time.
             (Ok(Found::Token(_) | Found::Torn | Found::Other), Some(held)) => is_new && !held.is_stale(now),
             _ => false,
+        }
+    }
+
+    /// Whether somebody has taken away the token since what is held was fetched: it may have ended.
+    pub(super) fn asks_for_another(&mut self, held: &Held, now: Moment) -> bool {
+        match self.file.look() {
+            Ok(Found::Nothing) => held.is_from_before(*self.gone_since.get_or_insert(now)),
+            _ => {
+                self.gone_since = None;
+                false
+            }
+        }
+    }
+
+    /// What is there, with the time of day alone to tell its age; none if it is no token.
+    pub(super) fn found_before(&mut self, now: Moment) -> Option<Held> {
+        match self.file.look() {
+            Ok(Found::Token(found)) => Some(Held::by_time_of_day(AccessToken::clone(found), now)),
+            _ => None,
         }
     }
 
@@ -73,8 +94,15 @@ impl Keeping {
         let before = match self.file.look()? {
             Found::Token(found) if held.yields_to(found, now) => {
                 let expires_at = found.expires_at;
-                self.file.set_mode()?;
-                return Ok(Kept::Left(expires_at));
+                match self.file.set_mode() {
+                    Ok(()) => {
+                        self.written_at = Some(now);
+                        return Ok(Kept::Left(expires_at));
+                    }
+                    // Somebody else's file: one of one's own takes its place.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !held.is_stale(now) => "token",
+                    Err(error) => return Err(error),
+                }
             }
             Found::Token(found) => held.relation(found),
             Found::Nothing => "nothing",
@@ -83,7 +111,7 @@ impl Keeping {
             Found::Other => return Err(io::Error::other(NOT_OURS)),
         };
         self.is_ours = true;
-        self.file.draft(&SystemEntropy)?.keep(held.token.token.expose())?;
+        self.file.replace(held.token.token.expose(), &SystemEntropy)?;
         self.written_at = Some(now);
         Ok(Kept::Written(before))
     }

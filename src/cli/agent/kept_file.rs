@@ -6,8 +6,8 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Seek, Write},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -16,7 +16,8 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    client::{AccessToken, MAX_TOKEN, may_begin_one},
+    cli::plain_file::{self, Links},
+    client::{AccessToken, MAX_TOKEN, is_piece_of_one},
     entropy::Entropy,
 };
 
@@ -45,6 +46,10 @@ pub(super) struct KeptFile {
     mode: u32,
     /// What was found, and how the file looked then.
     seen: Option<(Stamp, Found)>,
+    /// The permission bits that it has, when it was looked at last.
+    bits: Option<u32>,
+    /// What became of the permission bits that it was given: not every file system has them all.
+    given: Option<u32>,
 }
 
 /// What changes with a file's content.
@@ -53,7 +58,7 @@ type Stamp = (u64, u64, u64, i64, i64, i64, i64);
 impl KeptFile {
     /// The file of this path, which need not be there. New ones get these permission bits.
     pub(super) fn new(path: PathBuf, mode: u32) -> Self {
-        Self { path, mode, seen: None }
+        Self { path, mode, seen: None, bits: None, given: None }
     }
 
     /// Where it is.
@@ -66,27 +71,32 @@ impl KeptFile {
     /// # Errors
     /// It is a symbolic link, a directory or anything else than a file; the system refuses.
     pub(super) fn look(&mut self) -> io::Result<&Found> {
-        let stamp = plain_file(&self.path)?.map(|data| {
-            (data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec())
-        });
-        let Some(stamp) = stamp else {
+        let data = plain_file::look(&self.path, Links::Refused)?;
+        self.bits = data.as_ref().map(bits_of);
+        let Some(data) = data else {
             self.seen = None;
             return Ok(&Found::Nothing);
         };
+        let stamp = stamp_of(&data);
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != stamp) {
             self.seen = None;
-            let found = match read(&self.path)? {
-                None => Found::Nothing,
-                Some(text) => match AccessToken::parse(&text) {
-                    _ if text.trim().is_empty() => Found::Nothing,
-                    Ok(token) => Found::Token(Box::new(token)),
-                    Err(_) if may_begin_one(text.trim()) => Found::Torn,
-                    Err(_) => Found::Other,
-                },
+            let Some((file, data)) = open(&self.path)? else { return Ok(&Found::Nothing) };
+            let text = read(file)?;
+            let found = match AccessToken::parse(&text) {
+                _ if text.trim().is_empty() => Found::Nothing,
+                Ok(token) => Found::Token(Box::new(token)),
+                Err(_) if is_piece_of_one(text.trim()) => Found::Torn,
+                Err(_) => Found::Other,
             };
-            return Ok(&self.seen.insert((stamp, found)).1);
+            self.bits = Some(bits_of(&data));
+            return Ok(&self.seen.insert((stamp_of(&data), found)).1);
         }
         Ok(self.seen.as_ref().map_or(&Found::Nothing, |(_, found)| found))
+    }
+
+    /// Whether the file that was looked at has other permission bits than it should have, and could have.
+    pub(super) fn has_a_wrong_mode(&self) -> bool {
+        self.bits.is_some_and(|bits| bits != self.mode && self.given != Some(bits))
     }
 
     /// Waits for this agent's turn; None if others do not let go in time. Whoever has it removes what killed agents left.
@@ -135,13 +145,24 @@ impl KeptFile {
     ///
     /// # Errors
     /// It is somebody else's.
-    pub(super) fn set_mode(&self) -> io::Result<()> {
-        match plain_file(&self.path)? {
-            Some(data) if data.mode() & 0o7777 != self.mode => {
-                fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode))
-            }
-            _ => Ok(()),
+    pub(super) fn set_mode(&mut self) -> io::Result<()> {
+        if let Some((file, data)) = open(&self.path)?
+            && bits_of(&data) != self.mode
+        {
+            file.set_permissions(fs::Permissions::from_mode(self.mode))?;
+            self.given = Some(bits_of(&file.metadata()?));
         }
+        Ok(())
+    }
+
+    /// Puts a text in its place, by way of a draft. From here on it survives whatever happens to the machine.
+    ///
+    /// # Errors
+    /// As for [`KeptFile::draft`] and [`Draft::keep`]; what was there is there still.
+    pub(super) fn replace(&mut self, text: &str, entropy: &dyn Entropy) -> io::Result<()> {
+        let given = self.draft(entropy)?.keep(text)?;
+        self.given = Some(given);
+        Ok(())
     }
 
     /// The text of the file, for its owner's use; None if there is none.
@@ -149,7 +170,7 @@ impl KeptFile {
     /// # Errors
     /// As for [`KeptFile::look`].
     pub(super) fn text(&self) -> io::Result<Option<Zeroizing<String>>> {
-        if plain_file(&self.path)?.is_none() { Ok(None) } else { read(&self.path) }
+        open(&self.path)?.map(|(file, _)| read(file)).transpose()
     }
 }
 
@@ -162,20 +183,23 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Puts a text in the file's place. From here on it survives whatever happens to the machine.
+    /// Puts a text in the file's place; says which permission bits it has there. From here on it survives whatever happens
+    /// to the machine.
     ///
     /// # Errors
     /// The system refuses; what was there is there still.
-    pub(super) fn keep(mut self, text: &str) -> io::Result<()> {
+    pub(super) fn keep(mut self, text: &str) -> io::Result<u32> {
         // Not truncated first: the room that it has stays its own. A umask may have taken more away than was asked for.
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())?;
         self.file.set_len(text.len() as u64)?;
         self.file.set_permissions(fs::Permissions::from_mode(self.target.mode))?;
         self.file.sync_all()?;
-        plain_file(&self.target.path)?;
+        let given = bits_of(&self.file.metadata()?);
+        plain_file::look(&self.target.path, Links::Refused)?;
         fs::rename(&self.path, &self.target.path)?;
-        File::open(directory_of(&self.target.path))?.sync_all()
+        File::open(directory_of(&self.target.path))?.sync_all()?;
+        Ok(given)
     }
 }
 
@@ -190,33 +214,25 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What the file is like, if there is one. A link is not followed: what it leads to is somebody else's, and with the
-/// link in its place gone, nobody would find it any more.
-fn plain_file(path: &Path) -> io::Result<Option<fs::Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(data) if data.is_symlink() => {
-            Err(io::Error::other("it is a symbolic link, which is neither followed nor replaced: name the file itself"))
-        }
-        Ok(data) if data.is_dir() => Err(io::Error::other("it is a directory: name a file in it")),
-        Ok(data) if !data.is_file() => Err(io::Error::other("it is not a file; move it away")),
-        Ok(data) => Ok(Some(data)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+fn stamp_of(data: &Metadata) -> Stamp {
+    (data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec())
+}
+
+fn bits_of(data: &Metadata) -> u32 {
+    data.mode() & 0o7777
+}
+
+fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    plain_file::open(path, OpenOptions::new().read(true), Links::Refused)
 }
 
 /// A file's text; what is no text or too long is given as a character that no token has.
-fn read(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+fn read(file: File) -> io::Result<Zeroizing<String>> {
     // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TOKEN + 8));
     file.take(MAX_TOKEN as u64 + 4).read_to_end(&mut bytes)?;
     let text = if bytes.len() > MAX_TOKEN + 2 { None } else { std::str::from_utf8(&bytes).ok() };
-    Ok(Some(Zeroizing::new(text.map_or_else(|| char::REPLACEMENT_CHARACTER.to_string(), str::to_owned))))
+    Ok(Zeroizing::new(text.map_or_else(|| char::REPLACEMENT_CHARACTER.to_string(), str::to_owned)))
 }
 
 /// Removes the drafts that nobody is at any more.
@@ -231,7 +247,8 @@ fn sweep(path: &Path) -> io::Result<()> {
             continue;
         }
         let is_left_behind = entry.file_type().is_ok_and(|kind| kind.is_file())
-            && OpenOptions::new().write(true).open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            && plain_file::open(&entry.path(), OpenOptions::new().write(true), Links::Refused)
+                .is_ok_and(|opened| opened.is_some_and(|(file, _)| file.try_lock().is_ok()));
         if is_left_behind {
             let _ = fs::remove_file(entry.path());
         }
@@ -257,17 +274,40 @@ mod tests {
     async fn a_text_takes_its_place_whole_and_leaves_nothing_beside_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(".auth_token");
-        for (text, mode) in [("eyJ.a-long-one", 0o600), ("eyJ.short", 0o640), ("eyJ.other", 0o400), ("eyJ.last", 0o600)]
-        {
+        for (text, mode) in [("eyJhbGciOiJF", 0o600), ("eyJ", 0o640), ("eyJhbGc", 0o400), ("eyJhbG", 0o600)] {
             let mut file = KeptFile::new(path.clone(), mode);
             let turn = file.turn(Duration::ZERO).await.unwrap();
             assert!(turn.is_some() && file.turn(Duration::ZERO).await.unwrap().is_none(), "one at a time");
-            file.draft(&SystemEntropy).unwrap().keep(text).unwrap();
+            file.replace(text, &SystemEntropy).unwrap();
             assert_eq!(file.text().unwrap().unwrap().as_str(), text);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
             assert!(matches!(file.look().unwrap(), Found::Torn));
             assert_eq!(names(directory.path()), [".auth_token"]);
         }
+    }
+
+    #[test]
+    fn another_mode_is_noticed_and_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t");
+        let set = |bits| fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
+        let mut file = KeptFile::new(path.clone(), 0o640);
+        file.replace("eyJ", &SystemEntropy).unwrap();
+        let is_wrong = |file: &mut KeptFile| {
+            file.look().unwrap();
+            file.has_a_wrong_mode()
+        };
+        assert!(!is_wrong(&mut file));
+        for bits in [0o644, 0o600, 0o440] {
+            set(bits);
+            assert!(is_wrong(&mut file), "{bits:o}");
+            file.set_mode().unwrap();
+            assert!(!is_wrong(&mut file) && fs::metadata(&path).unwrap().mode() & 0o7777 == 0o640);
+        }
+        // What the file system has made of it is as good as it gets.
+        set(0o600);
+        file.given = Some(0o600);
+        assert!(!is_wrong(&mut file));
     }
 
     #[tokio::test]
@@ -299,8 +339,10 @@ mod tests {
         for empty in [&b""[..], b" \n"] {
             assert_eq!(found("empty", empty), "Nothing");
         }
-        assert_eq!((found("torn", b"eyJhbGci"), found("torn", b"eyJhbGci.e30.c2ln")), ("Torn".into(), "Torn".into()));
-        for other in [&b"alias ll='ls -l'\n"[..], b"eyJ\xff", b"eyJ x", "e".repeat(MAX_TOKEN + 9).as_bytes()] {
+        assert_eq!((found("torn", b"eyJhbGci"), found("torn", b"eyJ\n")), ("Torn".into(), "Torn".into()));
+        // A whole token of another kind, such as a service account's long-lived one, is shown once.
+        let whole = b"eyJhbGciOiJFUzI1NiIsImtpZCI6ImsiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJpIiwic3ViIjoicyJ9.c2ln";
+        for other in [&b"alias ll='ls -l'\n"[..], b"eyJ\xff", b"eyJ x", "e".repeat(MAX_TOKEN + 9).as_bytes(), whole] {
             assert_eq!(found("other", other), "Other");
         }
         symlink(at("torn"), at("link")).unwrap();
@@ -312,7 +354,7 @@ mod tests {
             let refused = file.draft(&SystemEntropy).unwrap().keep("eyJ.x").unwrap_err();
             assert!(refused.to_string().contains(why), "{name}");
         }
-        assert_eq!(fs::read(at("torn")).unwrap(), b"eyJhbGci.e30.c2ln", "what the link leads to");
+        assert_eq!(fs::read(at("torn")).unwrap(), b"eyJ\n", "what the link leads to");
         assert!(KeptFile::new(at("no/where"), 0o600).draft(&SystemEntropy).is_err());
     }
 

@@ -21,7 +21,7 @@ use self::{
     kept_file::KeptFile,
     source::{FreshSecret, RefreshFile, Source},
 };
-use super::{CliError, Global, login::over_http, output};
+use super::{CliError, Global, login::over_http, output, plain_file};
 use crate::settings::Settings;
 
 /// Where the original has it, and its users' programs read it.
@@ -86,12 +86,28 @@ impl Agent {
     pub(super) async fn run(self, global: &Global, settings: &Settings) -> Result<(), CliError> {
         over_http(global, "agent")?;
         let source = self.source(global)?;
+        self.must_not_replace_credentials()?;
         output::start_log(settings, "info")?;
         output::log_panics();
         let files = self.files.iter().map(|path| KeptFile::new(path.clone(), self.mode)).collect();
         let mut keeper = Keeper::new(global, source, files);
         keeper.first_look()?;
         if self.once { keeper.once().await } else { keeper.keep_on(StopSignals::listen()?).await }
+    }
+
+    /// What it asks with is nothing that it may write to: there would be no second one.
+    fn must_not_replace_credentials(&self) -> Result<(), CliError> {
+        let credentials = [("--token-file", &self.token_file), ("--refresh-token-file", &self.refresh_token_file)];
+        for (option, credential) in credentials.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
+        {
+            if let Some(file) = self.files.iter().find(|file| plain_file::is_one(file, credential)) {
+                return Err(CliError::Usage(format!(
+                    "--file {} is the file of {option}, which would be lost: keep the token in another one",
+                    file.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn source(&self, global: &Global) -> Result<Source, CliError> {

@@ -1,6 +1,10 @@
 //! Where a kept token comes from: the secret that is always fresh, or a refresh token.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use axum::http::Method;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -15,15 +19,13 @@ use crate::{
         door::Access,
         login, output,
     },
-    client::{AccessToken, ClientError, HttpError, Login, Remote},
+    client::{AccessToken, ClientError, HttpError, Login, Remote, session_of},
     clock::{Clock, SystemClock, Timestamp},
-    domain::Secret,
+    domain::{Secret, fresh_token::NAME},
     entropy::SystemEntropy,
     settings::USUAL_LISTEN,
 };
 
-/// The name of the secret, and of what is in it.
-const SECRET: &str = "access-token";
 /// How long another process may be at the same refresh token: as long as it may wait for the service, and a little more.
 const TURN: Duration = Duration::from_secs(45);
 /// A login that ends sooner than this is told of.
@@ -55,6 +57,17 @@ impl Source {
         }
     }
 
+    /// What tells the credential that is there now from others: the session of a login or refresh token, which stays the
+    /// same while the one is used up and the next kept; how the file of a long-lived token looks. Nothing of it can be
+    /// used. None if there is no such credential.
+    pub(super) fn credential(&self) -> Option<String> {
+        match self {
+            Self::Secret(FreshSecret { token_file: Some(file), .. }) => looks_of(file),
+            Self::Secret(_) | Self::Login => login::file().ok()?.session(),
+            Self::RefreshFile(file) => session_of(file.file.text().ok()??.trim()).map(str::to_owned),
+        }
+    }
+
     /// Another token.
     ///
     /// # Errors
@@ -73,6 +86,12 @@ impl Source {
         let now = SystemClock.now();
         Ok(Fetched { token, login_ends_at: login_ends_at.filter(|ends| ends.since(now) < SOON) })
     }
+}
+
+/// How a file looks, links followed: that changes whenever another token is put there.
+fn looks_of(file: &Path) -> Option<String> {
+    let data = std::fs::metadata(file).ok()?;
+    Some(format!("{} {} {} {} {}", data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
 }
 
 /// Whether it is not known what became of it: the request may have got there, and its answer is lost.
@@ -147,13 +166,13 @@ impl FreshSecret {
             None => Access::of_login(global).await?,
         };
         let namespace = self.namespace_of(&access).await?;
-        let path = ["api", "v1", "namespaces", &namespace, "secrets", SECRET];
+        let path = ["api", "v1", "namespaces", &namespace, "secrets", NAME];
         let answer: Result<KubernetesSecret, _> = access.ask_at(Method::GET, &path, &[], None).await;
         let mut secret = answer.map_err(|error| access.with_what_to_grant(error))?;
         let encoded = secret.data.as_mut().and_then(|data| data.auth_token.take()).map(Zeroizing::new);
         let encoded = encoded.ok_or_else(|| {
             CliError::Failed(format!(
-                "the service's {SECRET} of {namespace} holds no AUTH_TOKEN: is the service older than this agent?"
+                "the service's {NAME} of {namespace} holds no AUTH_TOKEN: is the service older than this agent?"
             ))
         })?;
         let decoded = STANDARD.decode(encoded.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());

@@ -21,7 +21,7 @@ pub(super) struct Counts {
 }
 
 /// How much the readers of all files can count on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// Ten minutes and more.
     Good,
@@ -29,6 +29,17 @@ pub(super) enum Level {
     Low,
     /// Nothing.
     Over,
+}
+
+impl Level {
+    /// What so much is, where less than `alarm_below` is too little.
+    pub(super) fn of(left: Option<Duration>, alarm_below: Duration) -> Self {
+        match left {
+            Some(left) if left >= alarm_below => Self::Good,
+            Some(left) if !left.is_zero() => Self::Low,
+            _ => Self::Over,
+        }
+    }
 }
 
 /// The agent begins.

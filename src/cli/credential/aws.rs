@@ -5,19 +5,24 @@
 //! ask again before `Expiration`.
 
 use std::{
-    fs::File,
-    io::Read,
+    fs::OpenOptions,
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::super::{CliError, Global, door::Access, login, output};
+use super::super::{
+    CliError, Global,
+    door::Access,
+    login, output,
+    plain_file::{self, Links},
+};
 use crate::{
+    client::claims_of,
     clock::{Clock, SystemClock, Timestamp},
     domain::Secret,
 };
@@ -68,14 +73,13 @@ async fn of_login(global: &Global, now: Timestamp) -> Result<(Secret<String>, Ti
 
 fn from_file(file: &Path, now: Timestamp) -> Result<(Secret<String>, Timestamp), CliError> {
     let failed = |why: &str| CliError::Failed(format!("{}: {why}", file.display()));
-    let io = |error: std::io::Error| failed(&format!("{error}\nTo keep it fresh: gatemint agent --file FILE"));
-    // A pipe would be waited for, for ever.
-    if !std::fs::metadata(file).map_err(io)?.is_file() {
-        return Err(failed("it is not a file"));
-    }
+    let io = |error: io::Error| failed(&format!("{error}\nTo keep it fresh: gatemint agent --file FILE"));
+    // In pods it is a link.
+    let opened = plain_file::open(file, OpenOptions::new().read(true), Links::Followed).map_err(io)?;
+    let (opened, _) = opened.ok_or_else(|| io(ErrorKind::NotFound.into()))?;
     // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
     let mut text = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
-    File::open(file).map_err(io)?.take(LONGEST as u64 + 1).read_to_end(&mut text).map_err(io)?;
+    opened.take(LONGEST as u64 + 1).read_to_end(&mut text).map_err(io)?;
     let token = std::str::from_utf8(&text).ok().filter(|text| text.len() <= LONGEST).map(str::trim);
     let (token, ends) =
         token.and_then(|token| Some((token, end_of(token)?))).ok_or_else(|| failed("it holds no access token"))?;
@@ -92,18 +96,13 @@ fn end_of(token: &str) -> Option<Timestamp> {
     struct Claims {
         exp: u64,
     }
-    let is_part =
-        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    let parts: Vec<&str> = token.split('.').collect();
-    if parts.len() != 3 || !parts.iter().copied().all(is_part) {
-        return None;
-    }
-    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).ok()?).ok()?;
-    Some(Timestamp(claims.exp))
+    claims_of::<Claims>(token).map(|claims| Timestamp(claims.exp))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -150,7 +149,19 @@ mod tests {
         assert!(kept(over.as_bytes()).unwrap_err().to_string().contains("ended at 2027-01-15T08:00:00Z"));
         let place = tempfile::tempdir().unwrap();
         let told = from_file(place.path(), NOW).unwrap_err().to_string();
-        assert!(told.contains("it is not a file"), "{told}");
+        assert!(told.contains("it is a directory"), "{told}");
+        let pipe = place.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for pipe in [&pipe, &link] {
+            let told = from_file(pipe, NOW).unwrap_err().to_string();
+            assert!(told.contains("it is not a file"), "{told}");
+        }
+        std::fs::write(place.path().join("data"), token(r#"{"exp":1800000600}"#)).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("data", &link).unwrap();
+        assert!(from_file(&link, NOW).is_ok(), "as pods have it");
         let told = from_file(&place.path().join("nowhere"), NOW).unwrap_err().to_string();
         assert!(told.contains("gatemint agent"), "{told}");
     }
