@@ -160,7 +160,10 @@ impl<'a> Keeper<'a> {
     fn may_have_ended(&mut self, now: Moment) -> bool {
         let Some(held) = &self.held else { return false };
         // All are looked at: each remembers since when there is nothing.
-        let asks = self.files.iter_mut().fold(false, |asks, keeping| keeping.asks_for_another(held, now) || asks);
+        let mut asks = false;
+        for keeping in &mut self.files {
+            asks |= keeping.asks_for_another(held, now);
+        }
         asks || self.source.credential() != self.fetched_with
     }
 

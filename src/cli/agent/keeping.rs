@@ -58,13 +58,11 @@ impl Keeping {
 
     /// Whether somebody has taken away the token since what is held was fetched: it may have ended.
     pub(super) fn asks_for_another(&mut self, held: &Held, now: Moment) -> bool {
-        match self.file.look() {
-            Ok(Found::Nothing) => held.is_from_before(*self.gone_since.get_or_insert(now)),
-            _ => {
-                self.gone_since = None;
-                false
-            }
+        if matches!(self.file.look(), Ok(Found::Nothing)) {
+            return held.is_from_before(*self.gone_since.get_or_insert(now));
         }
+        self.gone_since = None;
+        false
     }
 
     /// What is there, with the time of day alone to tell its age; none if it is no token.
