@@ -132,7 +132,7 @@ impl Prepared {
         attempt.give_back_with(service, now, needed, renewed, again).await.map_err(|error| match error {
             // The account is gone meanwhile.
             CommitError::Conflict { .. } => GrantRefusal::invalid_grant(WRONG),
-            unavailable => unavailable.into(),
+            error @ CommitError::Unavailable(_) => error.into(),
         })?;
         tracing::info!(
             target: "gatemint::audit", event = "signed_in",
