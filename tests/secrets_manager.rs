@@ -407,7 +407,7 @@ async fn changes_wait_for_their_turns_however_many_are_wanted_at_once_and_readin
         ("delete", &[("DeleteSecret", names)]),
     ] {
         proxy.requests();
-        let (_, took) = timed(many(work)).await;
+        let ((), took) = timed(many(work)).await;
         let made = proxy.requests();
         assert_eq!(made, requests.iter().map(|(operation, times)| ((*operation).to_owned(), *times)).collect());
         let changes: usize = made.values().sum();

@@ -103,6 +103,7 @@ impl Cloud {
             email: "ada@example.org".into(),
             roles: vec!["analysts".into()],
             enabled: true,
+            mirror_token: false,
             password: Secret::new(PASSWORD.as_bytes().to_vec()),
         };
         manage::create(&service, service.now(), account, "bench").await.unwrap();
