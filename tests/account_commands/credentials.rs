@@ -164,7 +164,7 @@ fn an_s3_client_gets_an_access_token_by_the_login_or_from_a_kept_file() {
 
     pod.run(&["credential", "aws"]).refused(1, &["gatemint login"]);
     pod.run(&["credential", "aws", "--file", "nowhere"]).refused(1, &["nowhere", "gatemint agent"]);
-    pod.run(&["credential", "aws", "--file", "."]).refused(1, &["not a file"]);
+    pod.run(&["credential", "aws", "--file", "."]).refused(1, &["it is a directory"]);
     let told = pod.run(&["credential", "aws", "--file", "/dev/zero"]).refused(1, &["not a file"]).err;
     assert!(!told.contains("eyJ"), "{told}");
     ada.run(&["credential", "aws", "--data", "x"]).refused(2, &["leave out --data"]);
