@@ -61,10 +61,12 @@ impl Model {
     fn refresh(&mut self, presented: u32, now: u64) -> Outcome {
         let current = u32::try_from(self.made_at.len()).unwrap() - 1;
         let made_at = *self.made_at.last().unwrap();
-        if self.ended {
+        let ends_at = (made_at + 7 * 86_400).min(self.opened_at + 30 * 86_400);
+        // A day after its end nothing is known of a session any more.
+        if self.ended || now >= ends_at + 86_400 {
             return Outcome::Ended;
         }
-        if now >= made_at + 7 * 86_400 || now >= self.opened_at + 30 * 86_400 {
+        if now >= ends_at {
             return Outcome::Expired;
         }
         if presented == current {
