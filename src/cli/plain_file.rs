@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -40,11 +40,14 @@ pub(super) fn look(path: &Path, links: Links) -> io::Result<Option<Metadata>> {
 }
 
 /// Opens the file, if there is one; with what the opened one is like. That is the one that was looked at before: what
-/// somebody has put in its place in between is looked at anew.
+/// somebody has put in its place in between is neither followed nor waited for, and looked at anew.
 ///
 /// # Errors
 /// As for [`look`]; its place is taken again and again.
-pub(super) fn open(path: &Path, options: &OpenOptions, links: Links) -> io::Result<Option<(File, Metadata)>> {
+pub(super) fn open(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result<Option<(File, Metadata)>> {
+    // A pipe that is there by now would wait for its other end, and so would the caller.
+    let no_link = if links == Links::Refused { libc::O_NOFOLLOW } else { 0 };
+    options.custom_flags(libc::O_NONBLOCK | no_link);
     for _ in 0..TRIES {
         let Some(before) = look(path, links)? else { return Ok(None) };
         match options.open(path) {
@@ -54,8 +57,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions, links: Links) -> io::Resu
                     return Ok(Some((file, data)));
                 }
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            // What such an error is about need not be the file that was looked at.
+            Err(error) if look(path, links)?.is_some_and(|after| is_same(&before, &after)) => return Err(error),
+            Err(_) => {}
         }
     }
     Err(io::Error::other("another file takes its place again and again"))
@@ -80,6 +84,7 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::process::Command;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -90,6 +95,7 @@ mod tests {
         let at = |name: &str| place.path().join(name);
         fs::write(at("secret"), "somebody else's").unwrap();
         fs::write(at("file"), "own").unwrap();
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
         let ends = AtomicBool::new(false);
         let mut opened = 0;
         std::thread::scope(|scope| {
@@ -99,19 +105,20 @@ mod tests {
                         break;
                     }
                     let next = at("next");
-                    if turn.is_multiple_of(2) {
-                        symlink(at("secret"), &next).unwrap();
-                    } else {
-                        fs::write(&next, "own").unwrap();
+                    match turn % 3 {
+                        0 => symlink(at("secret"), &next).unwrap(),
+                        1 => fs::hard_link(at("pipe"), &next).unwrap(),
+                        _ => fs::write(&next, "own").unwrap(),
                     }
                     fs::rename(&next, at("file")).unwrap();
                 }
             });
-            for _ in 0..4000 {
-                if let Ok(Some((file, data))) = open(&at("file"), OpenOptions::new().read(true), Links::Refused) {
+            for writes in [false, true].into_iter().cycle().take(8000) {
+                let found = open(&at("file"), OpenOptions::new().read(!writes).write(writes), Links::Refused);
+                if let Ok(Some((file, data))) = found {
                     opened += 1;
                     assert!(data.is_file());
-                    assert_eq!(io::read_to_string(file).unwrap(), "own");
+                    assert!(writes || io::read_to_string(file).unwrap() == "own");
                 }
             }
             ends.store(true, Ordering::Relaxed);
