@@ -16,6 +16,7 @@ use super::{
     kinds::GATE_TOKEN,
     metadata::{GENERATE_NAME, NAME, like_made_up, made_up},
     options::{ListOptions, Query, continue_after, deletion},
+    pages,
 };
 use crate::{
     clock::Timestamp,
@@ -30,12 +31,6 @@ use crate::{
     },
     http::{App, bearer},
 };
-
-/// How many are read at a time: one batch of reads.
-const BATCH: usize = 99;
-
-/// The most that are read for one request, in batches.
-const MOST_BATCHES: usize = 20;
 
 /// What comes of a refusal about one GateToken, or about all.
 fn failing(name: &str) -> impl Fn(Refusal) -> Failure + '_ {
@@ -118,40 +113,21 @@ async fn page(
     options: &ListOptions,
 ) -> Result<(Vec<Row>, Option<String>), Refusal> {
     let selector = &options.selector;
-    let wanted = |token: &GateToken| selector.selects(token.name.as_str(), &token.labels);
-    let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
     if !selector.is_in(namespace) {
-        return Ok((rows, None));
+        return Ok((Vec::new(), None));
     }
-    for _ in 0..MOST_BATCHES {
-        let (found, next) = if let Some(name) = &selector.name {
-            match mint::get(&app.service, now, caller, namespace, name).await {
-                Ok(shown) => (Some(shown).filter(|shown| wanted(&shown.row.record)).into_iter().collect(), None),
-                Err(refusal) if refusal.kind == RefusalKind::Absent => (Vec::new(), None),
-                Err(refusal) => return Err(refusal),
-            }
-        } else {
-            // With a selector most of a batch may be unwanted.
-            let limit = if selector.is_empty() { BATCH.min(options.limit - rows.len()) } else { BATCH };
-            mint::list(&app.service, now, caller, namespace, after.as_deref(), limit, wanted).await?
+    let wanted = |token: &GateToken| selector.selects(token.name.as_str(), &token.labels);
+    let read = |after: Option<String>, limit| async move {
+        let Some(name) = &selector.name else {
+            return mint::list(&app.service, now, caller, namespace, after.as_deref(), limit, wanted).await;
         };
-        let mut read = found.into_iter().peekable();
-        while let Some(shown) = read.next() {
-            let row = gate_token::row(&shown, now);
-            length += row.object.to_string().len();
-            rows.push(row);
-            let is_full = length > accept::LONGEST_LIST || rows.len() >= options.limit;
-            if is_full && (next.is_some() || read.peek().is_some()) {
-                return Ok((rows, Some(shown.row.record.name.to_string())));
-            }
+        match mint::get(&app.service, now, caller, namespace, name).await {
+            Ok(shown) => Ok((Some(shown).filter(|shown| wanted(&shown.row.record)).into_iter().collect(), None)),
+            Err(refusal) if refusal.kind == RefusalKind::Absent => Ok((Vec::new(), None)),
+            Err(refusal) => Err(refusal),
         }
-        if next.is_none() || rows.len() >= options.limit {
-            return Ok((rows, next));
-        }
-        after = next;
-    }
-    // Whoever wants more asks again: one request has an end, also where few of very many are wanted.
-    Ok((rows, after))
+    };
+    pages::page(options, read, |shown| (shown.row.record.name.to_string(), gate_token::row(shown, now))).await
 }
 
 /// `GET …/gatetokens/{name}`

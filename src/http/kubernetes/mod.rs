@@ -37,6 +37,7 @@ mod kinds;
 mod metadata;
 mod objects;
 mod options;
+mod pages;
 mod patch;
 mod pod;
 mod protobuf;
@@ -64,6 +65,7 @@ pub(crate) use gate_token::render as gate_token_object;
 
 use super::{App, panicked};
 use dress::Failure;
+use service_account::Form;
 
 /// Gate tokens, and what kubectl asks before: the routes of the function `gate`.
 pub(super) fn gate_routes() -> Router<App> {
@@ -107,11 +109,11 @@ pub(super) fn admin_routes() -> Router<App> {
     let routes = Router::new()
         .route(
             "/api/v1/namespaces/{namespace}/serviceaccounts",
-            get(service_accounts::list).post(service_accounts::create),
+            objects::all(Form::Account).post(service_accounts::create),
         )
         .route(
             "/api/v1/namespaces/{namespace}/serviceaccounts/{name}",
-            get(service_accounts::read).delete(service_accounts::delete).patch(service_accounts::patch),
+            objects::one(Form::Account).delete(service_accounts::delete),
         )
         .route(
             "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
@@ -122,27 +124,30 @@ pub(super) fn admin_routes() -> Router<App> {
         .route("/api/v1/namespaces/{namespace}/secrets/{name}", get(secrets::read))
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review::create))
         .route("/webhooks/add-auth-token", admission::route())
-        .route("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles", get(roles::list).post(roles::create))
+        .route(
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
+            objects::all(Form::Role).post(roles::create),
+        )
         .route(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/{name}",
-            get(roles::read).delete(roles::delete).patch(roles::patch),
+            objects::one(Form::Role).delete(roles::delete),
         )
         .route(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
-            get(role_bindings::list).post(role_bindings::create),
+            objects::all(Form::RoleBinding).post(role_bindings::create),
         )
         .route(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings/{name}",
-            get(role_bindings::read).delete(role_bindings::delete).patch(role_bindings::patch),
+            objects::one(Form::RoleBinding).delete(role_bindings::delete),
         )
         // Where a gateway shows these paths of a cluster to those outside, and their programs look for them.
         .route(
             "/kubernetes/api/v1/namespaces/{namespace}/serviceaccounts",
-            get(service_accounts::list).post(service_accounts::create),
+            objects::all(Form::Account).post(service_accounts::create),
         )
         .route(
             "/kubernetes/api/v1/namespaces/{namespace}/serviceaccounts/{name}",
-            get(service_accounts::read).delete(service_accounts::delete).patch(service_accounts::patch),
+            objects::one(Form::Account).delete(service_accounts::delete),
         )
         .route(
             "/kubernetes/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",

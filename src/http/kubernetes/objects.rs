@@ -7,14 +7,16 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
+    routing::{self, MethodRouter},
 };
 
 use super::{
     At,
-    accept::{self, LONGEST_LIST, Row, listed},
+    accept::{self, Row, listed},
     dress::Failure,
     kinds::NAMESPACE,
     options::{ListOptions, Query, continue_after},
+    pages,
     patch::nothing_but_what_apply_remembers,
     role_bindings,
     service_account::Form,
@@ -29,12 +31,6 @@ use crate::{
     },
     http::{App, bearer},
 };
-
-/// How many are read at a time: one batch of reads.
-const BATCH: usize = 99;
-
-/// The most that are read for one request, in batches.
-const MOST_BATCHES: usize = 20;
 
 /// Who asks, and when.
 pub(super) async fn asker(app: &App, headers: &HeaderMap) -> Result<(Timestamp, Subject), Refusal> {
@@ -51,14 +47,28 @@ pub(super) async fn read_no_namespace(State(app): State<App>, At(namespace): At<
     }
 }
 
-/// A list of what is made of service accounts, page by page.
-pub(super) async fn list_of(
-    app: &App,
-    form: Form,
-    namespace: &str,
-    headers: &HeaderMap,
-    uri: &Uri,
-) -> Result<Response, Failure> {
+/// What answers where all objects of one form are: a list, page by page.
+pub(super) fn all(form: Form) -> MethodRouter<App> {
+    routing::get(move |State(app): State<App>, At(namespace): At<String>, request: Request| async move {
+        list(&app, form, &namespace, request.headers(), request.uri()).await
+    })
+}
+
+/// What answers where one of them is: it is shown, and patched with what `kubectl apply` remembers, which changes nothing.
+pub(super) fn one(form: Form) -> MethodRouter<App> {
+    routing::get(
+        move |State(app): State<App>, At((namespace, name)): At<(String, String)>, request: Request| async move {
+            read(&app, form, &namespace, &name, request.headers(), request.uri()).await
+        },
+    )
+    .patch(
+        move |State(app): State<App>, At((namespace, name)): At<(String, String)>, request: Request| async move {
+            patch(&app, form, &namespace, &name, request).await
+        },
+    )
+}
+
+async fn list(app: &App, form: Form, namespace: &str, headers: &HeaderMap, uri: &Uri) -> Result<Response, Failure> {
     let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), "");
     let (now, by) = asker(app, headers).await.map_err(failing)?;
     let query = Query::of(uri)?;
@@ -78,50 +88,34 @@ pub(super) async fn page(
     options: &ListOptions,
 ) -> Result<(Vec<Row>, Option<String>), Refusal> {
     let selector = &options.selector;
-    let (mut rows, mut length, mut after) = (Vec::new(), 0, options.after.clone());
     if !selector.is_in(namespace) {
-        return Ok((rows, None));
+        return Ok((Vec::new(), None));
     }
     let bound = match form {
         Form::RoleBinding => role_bindings::bound(app, now, by, namespace).await?,
         Form::Account | Form::Secret | Form::Role => BTreeSet::new(),
     };
-    for _ in 0..MOST_BATCHES {
-        let (found, next) = if let Some(name) = &selector.name {
-            (one(app, now, by, form, namespace, name).await?.into_iter().collect(), None)
-        } else {
-            // With a selector most of a batch may be unwanted.
-            let limit = if selector.is_empty() { BATCH.min(options.limit - rows.len()) } else { BATCH };
-            accounts::list(&app.service, now, by, namespace, after.as_deref(), limit).await?
+    let is_there = |account: &ServiceAccount| match form {
+        Form::Account | Form::Secret => true,
+        Form::Role => account.may_request_role.is_some(),
+        Form::RoleBinding => bound.contains(account.name.as_str()),
+    };
+    let wanted =
+        |account: &ServiceAccount| is_there(account) && selector.selects(&form.name_of(account), &form.labels(account));
+    let wanted = &wanted;
+    let read = |after: Option<String>, limit| async move {
+        let (mut found, next) = match &selector.name {
+            Some(name) => (find(app, now, by, form, namespace, name).await?.into_iter().collect(), None),
+            None => accounts::list(&app.service, now, by, namespace, after.as_deref(), limit).await?,
         };
-        let is_there = |account: &ServiceAccount| match form {
-            Form::Account | Form::Secret => true,
-            Form::Role => account.may_request_role.is_some(),
-            Form::RoleBinding => bound.contains(account.name.as_str()),
-        };
-        let selected = |account: &ServiceAccount| selector.selects(&form.name_of(account), &form.labels(account));
-        let found: Vec<ServiceAccount> = found;
-        let mut read = found.into_iter().filter(|account| is_there(account) && selected(account)).peekable();
-        while let Some(account) = read.next() {
-            let row = form.row(&account, now);
-            length += row.object.to_string().len();
-            rows.push(row);
-            let is_full = length > LONGEST_LIST || rows.len() >= options.limit;
-            if is_full && (next.is_some() || read.peek().is_some()) {
-                return Ok((rows, Some(account.name.to_string())));
-            }
-        }
-        if next.is_none() || rows.len() >= options.limit {
-            return Ok((rows, next));
-        }
-        after = next;
-    }
-    // Whoever wants more asks again: one request has an end, also where few of very many are wanted.
-    Ok((rows, after))
+        found.retain(wanted);
+        Ok((found, next))
+    };
+    pages::page(options, read, |account| (account.name.to_string(), form.row(account, now))).await
 }
 
 /// The account that an object of this name is of, if there is one that may be seen.
-async fn one(
+async fn find(
     app: &App,
     now: Timestamp,
     by: &Subject,
@@ -149,8 +143,7 @@ pub(super) async fn get(
     if account.name.as_str() == name { Ok(account) } else { Err(Refusal::absent("there is none of that name")) }
 }
 
-/// What is made of one service account.
-pub(super) async fn read_of(
+async fn read(
     app: &App,
     form: Form,
     namespace: &str,
@@ -184,14 +177,7 @@ pub(super) async fn existing(
     if is_there { Ok(account) } else { Err(absent()) }
 }
 
-/// What is made of one service account, unchanged.
-pub(super) async fn patch_of(
-    app: &App,
-    form: Form,
-    namespace: &str,
-    name: &str,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn patch(app: &App, form: Form, namespace: &str, name: &str, request: Request) -> Result<Response, Failure> {
     let failing = |refusal: Refusal| Failure::of(&refusal, form.kind(), name);
     let (now, by) = asker(app, request.headers()).await.map_err(failing)?;
     nothing_but_what_apply_remembers(request, form.kind(), name).await?;

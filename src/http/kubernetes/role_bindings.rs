@@ -16,7 +16,7 @@ use super::{
     body::{Fields, object},
     dress::{Failure, deleted},
     kinds::{ROLE, ROLE_BINDING, SERVICE_ACCOUNT},
-    objects::{asker, existing, get, list_of, patch_of, read_of},
+    objects::{asker, existing, get},
     options::{Query, deletion},
     roles::{is_taken, named, refuse_preconditions},
     service_account::{Form, role_ref, subjects},
@@ -129,33 +129,6 @@ fn without_core_group(value: &Value) -> Value {
         }
     }
     value
-}
-
-/// `GET …/rolebindings`
-pub(super) async fn list(
-    State(app): State<App>,
-    At(namespace): At<String>,
-    request: Request,
-) -> Result<Response, Failure> {
-    list_of(&app, Form::RoleBinding, &namespace, request.headers(), request.uri()).await
-}
-
-/// `GET …/rolebindings/{name}`
-pub(super) async fn read(
-    State(app): State<App>,
-    At((namespace, name)): At<(String, String)>,
-    request: Request,
-) -> Result<Response, Failure> {
-    read_of(&app, Form::RoleBinding, &namespace, &name, request.headers(), request.uri()).await
-}
-
-/// `PATCH …/rolebindings/{name}`: of what `kubectl apply` remembers, and of nothing else.
-pub(super) async fn patch(
-    State(app): State<App>,
-    At((namespace, name)): At<(String, String)>,
-    request: Request,
-) -> Result<Response, Failure> {
-    patch_of(&app, Form::RoleBinding, &namespace, &name, request).await
 }
 
 /// `DELETE …/rolebindings/{name}`

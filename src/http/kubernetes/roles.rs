@@ -14,7 +14,7 @@ use super::{
     dress::{Failure, deleted},
     kinds::{ROLE, SERVICE_ACCOUNT},
     metadata::NAME,
-    objects::{asker, existing, get, list_of, patch_of, read_of},
+    objects::{asker, existing, get},
     options::{Query, deletion},
     role_bindings,
     service_account::{Form, header, rules},
@@ -72,33 +72,6 @@ pub(super) fn named(fields: &Fields<'_>, form: Form, namespace: &str) -> Result<
     }
     let text = format!("must be the name of a ServiceAccount with {} behind it", form.suffix());
     Err(Failure::invalid(kind, &name, NAME, "FieldValueInvalid", &text))
-}
-
-/// `GET …/roles`
-pub(super) async fn list(
-    State(app): State<App>,
-    At(namespace): At<String>,
-    request: Request,
-) -> Result<Response, Failure> {
-    list_of(&app, Form::Role, &namespace, request.headers(), request.uri()).await
-}
-
-/// `GET …/roles/{name}`
-pub(super) async fn read(
-    State(app): State<App>,
-    At((namespace, name)): At<(String, String)>,
-    request: Request,
-) -> Result<Response, Failure> {
-    read_of(&app, Form::Role, &namespace, &name, request.headers(), request.uri()).await
-}
-
-/// `PATCH …/roles/{name}`: of what `kubectl apply` remembers, and of nothing else.
-pub(super) async fn patch(
-    State(app): State<App>,
-    At((namespace, name)): At<(String, String)>,
-    request: Request,
-) -> Result<Response, Failure> {
-    patch_of(&app, Form::Role, &namespace, &name, request).await
 }
 
 /// `DELETE …/roles/{name}`

@@ -13,7 +13,7 @@ use super::{
     dress::Failure,
     kinds::{NAMESPACE, SERVICE_ACCOUNT},
     metadata::{GENERATE_NAME, NAME, like_made_up, made_up},
-    objects::{asker, get, list_of, patch_of, read_of},
+    objects::{asker, get},
     options::{Query, deletion},
     service_account::{self, Form, Wanted, uid},
 };
@@ -96,33 +96,6 @@ async fn create_under(
         }
     }
     Err(taken.unwrap_or_else(|| Failure::bad_request("no name was found")))
-}
-
-/// `GET …/serviceaccounts`
-pub(super) async fn list(
-    State(app): State<App>,
-    At(namespace): At<String>,
-    request: Request,
-) -> Result<Response, Failure> {
-    list_of(&app, Form::Account, &namespace, request.headers(), request.uri()).await
-}
-
-/// `GET …/serviceaccounts/{name}`
-pub(super) async fn read(
-    State(app): State<App>,
-    At((namespace, name)): At<(String, String)>,
-    request: Request,
-) -> Result<Response, Failure> {
-    read_of(&app, Form::Account, &namespace, &name, request.headers(), request.uri()).await
-}
-
-/// `PATCH …/serviceaccounts/{name}`: of what `kubectl apply` remembers, and of nothing else.
-pub(super) async fn patch(
-    State(app): State<App>,
-    At((namespace, name)): At<(String, String)>,
-    request: Request,
-) -> Result<Response, Failure> {
-    patch_of(&app, Form::Account, &namespace, &name, request).await
 }
 
 /// `DELETE …/serviceaccounts/{name}`: with all its tokens, at once. The answer is what it was, as Kubernetes has it.
