@@ -29,6 +29,7 @@ mod serve;
 mod service_accounts;
 mod shell;
 mod sites;
+mod stop_signals;
 mod token;
 mod tokens;
 mod users;

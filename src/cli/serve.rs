@@ -11,16 +11,14 @@ use std::{
 };
 
 use clap::Args;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 use super::{
     CliError, keys,
     listener::{self, Limits},
     metrics::Metrics,
     mirror, output, password,
+    stop_signals::StopSignals,
 };
 use crate::{
     domain::{
@@ -126,36 +124,15 @@ impl Serve {
     }
 }
 
-/// What asks the service to stop.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    /// From here on the signals do not end the process by themselves.
-    fn listen() -> Result<Self, CliError> {
-        let failed = |error: std::io::Error| CliError::Failed(error.to_string());
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-        })
-    }
-}
-
 /// Answers until SIGTERM or SIGINT, then finishes what is under way.
 async fn answer(
     service: (TcpListener, axum::Router, Limits),
     metrics: Option<Metrics>,
-    stop: StopSignals,
+    mut stop_signals: StopSignals,
 ) -> Result<(), CliError> {
-    let StopSignals { mut terminate, mut interrupt } = stop;
     let (asked, was_asked) = tokio::sync::watch::channel(false);
     let signals = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop_signals.asked().await;
         tracing::info!("asked to stop; finishing what is under way");
         let _ = asked.send(true);
         tokio::time::sleep(GRACE).await;

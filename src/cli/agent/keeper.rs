@@ -3,7 +3,6 @@
 use std::{cmp::Reverse, time::Duration};
 
 use super::{
-    StopSignals,
     held::{self, BackOff, Held, Moment},
     keeping::{Keeping, Kept},
     kept_file::KeptFile,
@@ -11,7 +10,7 @@ use super::{
     told::{self, Counts, Level},
 };
 use crate::{
-    cli::{CliError, Global},
+    cli::{CliError, Global, stop_signals::StopSignals},
     client::ClientError,
     clock::{Clock, SystemClock},
     entropy::SystemEntropy,

@@ -14,14 +14,13 @@ mod told;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
     keeper::Keeper,
     kept_file::KeptFile,
     source::{FreshSecret, RefreshFile, Source},
 };
-use super::{CliError, Global, login::over_http, output, plain_file};
+use super::{CliError, Global, login::over_http, output, plain_file, stop_signals::StopSignals};
 use crate::settings::Settings;
 
 /// Where the original has it, and its users' programs read it.
@@ -127,30 +126,6 @@ impl Agent {
                 Ok(Source::RefreshFile(Box::new(RefreshFile::new(path.clone(), self.client_id.clone(), global))))
             }
             (Origin::RefreshToken, None) => Ok(Source::Login),
-        }
-    }
-}
-
-/// What asks the agent to stop.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    /// From here on the signals do not end the process by themselves.
-    fn listen() -> Result<Self, CliError> {
-        let failed = |error: std::io::Error| CliError::Failed(error.to_string());
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

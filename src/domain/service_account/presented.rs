@@ -87,8 +87,7 @@ impl PresentedLongLived {
         now: Timestamp,
         rows: &mut impl Iterator<Item = Option<Item>>,
     ) -> Result<Option<Holder>, Refusal> {
-        let account = decode::<ServiceAccount>(rows.next().flatten())?.map(|row| row.record);
-        let owner = decode::<Account>(rows.next().flatten())?.map(|row| row.record);
+        let (account, owner) = account_and_owner(rows)?;
         let before = decode::<Used>(rows.next().flatten())?;
         let Some(account) = account else { return Ok(None) };
         let good = account
@@ -102,6 +101,15 @@ impl PresentedLongLived {
         let used = Used { namespace: self.namespace.clone(), name: self.name.clone(), id: self.id, at: now };
         Ok(Some(Holder { account, id: self.id, used: Use::of(used, before.as_ref()) }))
     }
+}
+
+/// The first two of the rows that both kinds need.
+fn account_and_owner(
+    rows: &mut impl Iterator<Item = Option<Item>>,
+) -> Result<(Option<ServiceAccount>, Option<Account>), Refusal> {
+    let account = decode::<ServiceAccount>(rows.next().flatten())?;
+    let owner = decode::<Account>(rows.next().flatten())?;
+    Ok((account.map(|row| row.record), owner.map(|row| row.record)))
 }
 
 /// Whether the account that the token's id names is the owner, and upholds the service account.
@@ -157,8 +165,7 @@ impl PresentedShortLived {
         now: Timestamp,
         rows: &mut impl Iterator<Item = Option<Item>>,
     ) -> Result<Option<Holder>, Refusal> {
-        let account = decode::<ServiceAccount>(rows.next().flatten())?.map(|row| row.record);
-        let owner = decode::<Account>(rows.next().flatten())?.map(|row| row.record);
+        let (account, owner) = account_and_owner(rows)?;
         let record = decode::<ShortLived>(rows.next().flatten())?.map(|row| row.record);
         let (Some(account), Some(record)) = (account, record) else { return Ok(None) };
         let good = record.stands(&account, now)
