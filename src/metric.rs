@@ -204,7 +204,7 @@ pub fn store_retried() {
 }
 
 /// A run has looked after the mirrored tokens: how many were written, how many could be neither written nor removed, how
-/// many were left for want of time, and the shortest life that one has now, if there is one.
+/// many were left for want of time, and the shortest life that one has now; not a number if there is none.
 pub fn mirrored(written: usize, failed: usize, left: usize, least_left: Option<Duration>) {
     if !is_on() {
         return;
@@ -212,9 +212,8 @@ pub fn mirrored(written: usize, failed: usize, left: usize, least_left: Option<D
     for (name, number) in [(MIRROR_WRITTEN, written), (MIRROR_FAILED, failed), (MIRROR_LEFT, left)] {
         counter!(name).increment(u64::try_from(number).unwrap_or(u64::MAX));
     }
-    if let Some(least) = least_left {
-        gauge!(MIRROR_LEAST_LIFE).set(least.as_secs_f64());
-    }
+    // Without a token the one before is not to be taken for what is there.
+    gauge!(MIRROR_LEAST_LIFE).set(least_left.map_or(f64::NAN, |least| least.as_secs_f64()));
 }
 
 /// Somebody who counts in a gauge until it is dropped.

@@ -6,11 +6,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::service_account_token::MAX_TOKEN;
 use crate::{clock::Timestamp, domain::Secret};
 
 /// What the header of an access token says that it is (RFC 9068 §2.1).
 const KIND: &str = "at+jwt";
+/// No access token is longer, in bytes: one with as many roles as there may be, each as long as it may be, has less than
+/// half of it.
+pub const MAX_ACCESS_TOKEN: usize = 64 * 1024;
 /// How a header begins.
 const HEADER: &[u8] = br#"{"alg":""#;
 /// No header is longer.
@@ -54,7 +56,7 @@ impl AccessToken {
     /// Another kind of token, or none at all.
     pub fn parse(text: &str) -> Result<Self, NoAccessToken> {
         let text = text.trim();
-        let is_one = text.len() <= MAX_TOKEN && text.split('.').next().is_some_and(is_header);
+        let is_one = text.len() <= MAX_ACCESS_TOKEN && text.split('.').next().is_some_and(is_header);
         let Claims { iss, sub, aud, iat, nbf, exp } = claims_of(text).ok_or(NoAccessToken)?;
         if !is_one || exp <= iat {
             return Err(NoAccessToken);
@@ -88,7 +90,7 @@ pub fn claims_of<T: DeserializeOwned>(jwt: &str) -> Option<T> {
 /// the beginning of something else is: a long-lived token is shown once, and so is the text that it is passed on in.
 pub fn is_piece_of_one(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(4, '.').collect();
-    text.len() <= MAX_TOKEN
+    text.len() <= MAX_ACCESS_TOKEN
         && text.bytes().all(|byte| byte == b'.' || is_base64url(byte))
         && match parts[..] {
             [header] => header.starts_with("eyJ") && may_begin_a_header(header),
@@ -197,7 +199,7 @@ mod tests {
             token(&json!({ "iss": "i", "sub": "s", "iat": 5, "exp": 5 })),
             token(&json!({ "iss": "i", "sub": "s", "iat": 5, "exp": 7.5 })),
             token(&json!({ "iss": "i", "sub": "s", "iat": -5, "exp": 7 })),
-            token(&json!({ "iss": "x".repeat(MAX_TOKEN), "sub": "s", "iat": 5, "exp": 7 })),
+            token(&json!({ "iss": "x".repeat(MAX_ACCESS_TOKEN), "sub": "s", "iat": 5, "exp": 7 })),
         ] {
             assert_eq!(AccessToken::parse(&bad).unwrap_err(), NoAccessToken, "{bad}");
         }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -279,11 +280,12 @@ fn read(path: &Path) -> Result<Option<Login>, LoginFileError> {
     }))
 }
 
-/// The part of a refresh token that all of a session have in common: version, pepper, account and session are its first
-/// 34 bytes, of which 33 are 44 characters. Whatever else it is made of, no part of the MAC is in it. None if it is none of
-/// ours.
-pub fn session_of(refresh_token: &str) -> Option<&str> {
-    refresh_token.strip_prefix("gmr_").filter(|rest| rest.is_ascii())?.get(..44)
+/// The part of a refresh token that all of a session have in common, and no other session's: of its first 34 bytes (version,
+/// pepper, account, session) those from the third on, as far as they are whole characters. Whatever else it is made of, no
+/// part of the MAC is in it. None if it is none of ours.
+pub fn session_of(refresh_token: &str) -> Option<String> {
+    let begin = URL_SAFE_NO_PAD.decode(refresh_token.strip_prefix("gmr_")?.get(..44)?).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(begin.get(2..)?))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -307,8 +309,12 @@ mod tests {
     use super::*;
 
     fn token(session: u8, generation: u8) -> String {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        token_by(7, session, generation)
+    }
+
+    fn token_by(pepper: u8, session: u8, generation: u8) -> String {
         let mut bytes = [7; 70];
+        bytes[1] = pepper;
         bytes[18..34].fill(session);
         bytes[34..].fill(generation);
         format!("gmr_{}", URL_SAFE_NO_PAD.encode(bytes))
@@ -334,6 +340,7 @@ mod tests {
         let first = keep(Some(token(1, 1)));
         assert!(first.as_ref().is_some_and(|session| !session.contains(&token(1, 1))));
         assert_eq!(keep(Some(token(1, 2))), first, "the next token of the same session");
+        assert_eq!(keep(Some(token_by(8, 1, 3))), first, "made with another pepper");
         assert_ne!(keep(Some(token(2, 1))), first, "signed in anew");
         assert_eq!((keep(None), keep(Some("other".into()))), (None, None));
     }

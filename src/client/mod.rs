@@ -7,7 +7,7 @@ mod passed_config;
 mod remote;
 mod service_account_token;
 
-pub use access_token::{AccessToken, NoAccessToken, claims_of, is_piece_of_one};
+pub use access_token::{AccessToken, MAX_ACCESS_TOKEN, NoAccessToken, claims_of, is_piece_of_one};
 pub use http::{Http, HttpError, WebUrl};
 pub use login::{Login, LoginFile, LoginFileError, Room, Turn, session_of};
 pub use passed_config::{BadPassedConfig, PassedConfig};

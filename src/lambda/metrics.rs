@@ -209,6 +209,8 @@ impl Measurements {
                     late.extend(times.chunks(VALUES).skip(1).map(|rest| (name, json!(rest))));
                     json!(times.get(..VALUES).unwrap_or(&times))
                 }
+                // No number is one that CloudWatch would not take.
+                Measured::Last(value) if !value.is_finite() => continue,
                 Measured::Last(value) => json!(value),
             };
             if labels.is_empty() {

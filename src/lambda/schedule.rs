@@ -46,8 +46,9 @@ pub(super) async fn answer(service: &Service) -> Result<Run, Diagnostic> {
     let failed = |why: String| Diagnostic { error_type: "RunFailed".to_owned(), error_message: why };
     match tokio::time::timeout(PATIENCE, mirror::refresh_secrets(service)).await {
         Ok(Ok(run)) if has_failed(&run) => {
-            let (failures, left) = (run.failed, run.left);
-            Err(failed(format!("no mirrored token was written: {failures} failed, {left} are left; the log says why")))
+            let Run { written, failed: failures, left, .. } = run;
+            let what = format!("{written} mirrored tokens were written, {failures} failed, {left} are left");
+            Err(failed(format!("{what}; the log says why")))
         }
         Ok(Ok(run)) => Ok(run),
         Ok(Err(refusal)) => {

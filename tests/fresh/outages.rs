@@ -166,6 +166,44 @@ async fn a_run_whose_time_is_up_is_gone_on_with_by_the_next_the_oldest_first_and
 }
 
 #[tokio::test]
+async fn however_many_are_broken_nobody_else_waits() {
+    // More of them than are tried at first, all of them older than the others.
+    let (place, broken) = in_groups(1, 120).await;
+    let mut others = Vec::new();
+    for group in 0..4 {
+        let range = broken.len() + group * 5..broken.len() + group * 5 + 5;
+        others.extend(many::mirrored(&place.test.service, "ada", range).await);
+        place.run().await;
+        place.later(3 * MINUTE);
+    }
+    place.vault.set(Trouble { broken: broken.iter().cloned().collect(), ..Trouble::default() });
+    let (mut least, mut gave_up, mut last) = (u64::MAX, Vec::new(), None);
+    for run in 0..60 {
+        let done = place.try_run().await.unwrap();
+        if done.outcome == Outcome::GaveUp {
+            gave_up.push(run);
+        }
+        last = Some(done);
+        place.later(EVERY);
+        least = least.min(least_life(&place, &others).await);
+    }
+    assert!(least >= LEAST, "{least}");
+    // Once it is known that they fail by themselves they are no sign of a vault that is away.
+    assert!(gave_up.iter().all(|run| *run < 20), "{gave_up:?}");
+    assert_eq!(last.map(|run| (run.outcome, run.failed)), Some((Outcome::Done, broken.len())));
+    place.vault.set(Trouble::default());
+    assert_eq!(place.run().await.failed, 0);
+    assert_eq!(place.life(&broken[0]).await, Some(30 * 60));
+    println!(
+        "counted: {} namespaces of {} cannot be written: the least life of the others in two hours {least} s; {} of 60 runs \
+         took the vault to be away",
+        broken.len(),
+        broken.len() + others.len(),
+        gave_up.len()
+    );
+}
+
+#[tokio::test]
 async fn a_run_that_was_killed_is_followed_by_the_next_one_that_is_due() {
     let (place, names) = in_groups(1, 40).await;
     let mut kills = 0;

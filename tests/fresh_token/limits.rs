@@ -72,6 +72,18 @@ async fn a_stolen_fresh_token_gets_nothing_that_outlives_it() {
     for (way, status) in &ways {
         assert_eq!(*status, 403, "{way}");
     }
+    // Nor does it change what its owner is: by her password, or out of a role.
+    let of_role = "/api/v1/users/bob/permissions?uri=role://default/root/readers";
+    assert_eq!(WithReader::grant(&with.all, &with.all.root, "bob", "role://default/root/readers").await, 201);
+    let password = json!({ "old": PASSWORD, "new": "another long enough password" });
+    for (method, path, body) in
+        [(Method::POST, "/v1/me/password", Some(password)), (Method::DELETE, of_role, None::<Value>)]
+    {
+        let refused = with.all.ask(method, path, &fresh, body).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}: {}", refused.text);
+    }
+    let left = with.all.ask(Method::DELETE, of_role, &with.bob.access, None).await;
+    assert_eq!(left.status, StatusCode::NO_CONTENT, "by a sign-in's: {}", left.text);
     // It reads what its owner reads, and ends what is hers.
     for path in ["/v1/me", "/v1/tokens", SERVICE_ACCOUNTS, SECRETS] {
         assert_eq!(with.all.ask(Method::GET, path, &fresh, None).await.status, StatusCode::OK, "{path}");

@@ -280,10 +280,24 @@ def by_files(serve, home, place):
         here.chmod(0o755)
     equal(refresh.read_text(), before, "the refresh token")
     home.run(*arguments)
+    # One that is put there while the service is slow to answer is nobody's to replace.
+    another = password_grant(serve.url, "ada", PASSWORD, scope="offline_access")["refresh_token"]
+    os.kill(serve.process.pid, signal.SIGSTOP)
+    try:
+        with Agent(home, *arguments[1:]) as agent:
+            time.sleep(1)
+            refresh.write_text(another)
+            os.kill(serve.process.pid, signal.SIGCONT)
+            agent.process.wait(30)
+    finally:
+        os.kill(serve.process.pid, signal.SIGCONT)
+    equal(refresh.read_text(), another, "the refresh token that was put there meanwhile")
+    home.run(*arguments)
+    check(refresh.read_text() != another, "it is the next to be used")
     refresh.write_text(before[:-3] + "AAA")
     done = home.run(*arguments, code=1)
     check("of no use any more" in done.stderr, done.stderr)
-    return 14
+    return 16
 
 
 # --- faults
@@ -350,13 +364,19 @@ def faults(serve, home, place):
             for what, abuse, told in (
                 ("a file that was removed", other.unlink, "held_before.*nothing"),
                 ("a torn file", lambda: other.write_text("eyJhbGci"), "a piece of a token"),
-                ("a file with something else", lambda: other.write_text("x\n"), "something else"),
             ):
                 at = between_rounds()
                 abuse()
                 at = agent.until(told, at)
                 check(is_good(serve, other), f"a good token after {what}")
                 done.append(what)
+            at = between_rounds()
+            other.write_text("somebody's only one")
+            at = agent.until("abused.*something else than a token", at)
+            at = goes_on("a file with something else: the other file", at)
+            equal(other.read_text(), "somebody's only one", "what is no token")
+            other.unlink()
+            agent.until(r"abused.*held_before.*nothing", at)
             target = here / "target"
             target.write_text("somebody else's")
             for what, abuse, undo, told in (

@@ -18,8 +18,6 @@ const NOT_OURS: &str = "it holds something else than a token, which is not repla
 pub(super) struct Keeping {
     pub(super) file: KeptFile,
     pub(super) back_off: BackOff,
-    /// Whether it is ours to write: it was looked at, and held a token or nothing.
-    is_ours: bool,
     /// When it was written last.
     written_at: Option<Moment>,
     /// Since when there is nothing.
@@ -30,19 +28,16 @@ pub(super) struct Keeping {
 
 impl Keeping {
     pub(super) fn new(file: KeptFile) -> Self {
-        Self { file, back_off: BackOff::default(), is_ours: false, written_at: None, gone_since: None, trouble: None }
+        Self { file, back_off: BackOff::default(), written_at: None, gone_since: None, trouble: None }
     }
 
     /// Looks at the file before anything is fetched for it, and remembers what is wrong.
     pub(super) fn first_look(&mut self) {
-        let Self { file, is_ours, trouble, .. } = self;
-        let why = match file.look() {
+        self.trouble = match self.file.look() {
             Ok(Found::Other) => Some(NOT_OURS.to_owned()),
-            Ok(_) => file.draft(&SystemEntropy).err().map(|error| error.to_string()),
+            Ok(_) => self.file.draft(&SystemEntropy).err().map(|error| error.to_string()),
             Err(error) => Some(error.to_string()),
         };
-        *is_ours = why.is_none();
-        *trouble = why;
     }
 
     /// Whether there is nothing to be done for it. What cannot be looked at is found out when it is written.
@@ -51,7 +46,7 @@ impl Keeping {
         match (self.file.look(), held) {
             (Ok(Found::Token(found)), Some(held)) if held.leaves(found, now) => is_new || !self.file.has_a_wrong_mode(),
             // Two that keep it for two accounts would write it all the time.
-            (Ok(Found::Token(_) | Found::Torn | Found::Other), Some(held)) => is_new && !held.is_stale(now),
+            (Ok(Found::Token(_) | Found::Torn), Some(held)) => is_new && !held.is_stale(now),
             _ => false,
         }
     }
@@ -105,10 +100,8 @@ impl Keeping {
             Found::Token(found) => held.relation(found),
             Found::Nothing => "nothing",
             Found::Torn => "a piece of a token",
-            Found::Other if self.is_ours => "something else",
             Found::Other => return Err(io::Error::other(NOT_OURS)),
         };
-        self.is_ours = true;
         self.file.replace(held.token.token.expose(), &SystemEntropy)?;
         self.written_at = Some(now);
         Ok(Kept::Written(before))

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::plain_file::{self, Links},
-    client::{AccessToken, MAX_TOKEN, is_piece_of_one},
+    client::{AccessToken, MAX_ACCESS_TOKEN, is_piece_of_one},
     entropy::Entropy,
 };
 
@@ -229,9 +229,9 @@ fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
 /// A file's text; what is no text or too long is given as a character that no token has.
 fn read(file: File) -> io::Result<Zeroizing<String>> {
     // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TOKEN + 8));
-    file.take(MAX_TOKEN as u64 + 4).read_to_end(&mut bytes)?;
-    let text = if bytes.len() > MAX_TOKEN + 2 { None } else { std::str::from_utf8(&bytes).ok() };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_ACCESS_TOKEN + 8));
+    file.take(MAX_ACCESS_TOKEN as u64 + 4).read_to_end(&mut bytes)?;
+    let text = if bytes.len() > MAX_ACCESS_TOKEN + 2 { None } else { std::str::from_utf8(&bytes).ok() };
     Ok(Zeroizing::new(text.map_or_else(|| char::REPLACEMENT_CHARACTER.to_string(), str::to_owned)))
 }
 
@@ -342,7 +342,9 @@ mod tests {
         assert_eq!((found("torn", b"eyJhbGci"), found("torn", b"eyJ\n")), ("Torn".into(), "Torn".into()));
         // A whole token of another kind, such as a service account's long-lived one, is shown once.
         let whole = b"eyJhbGciOiJFUzI1NiIsImtpZCI6ImsiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJpIiwic3ViIjoicyJ9.c2ln";
-        for other in [&b"alias ll='ls -l'\n"[..], b"eyJ\xff", b"eyJ x", "e".repeat(MAX_TOKEN + 9).as_bytes(), whole] {
+        for other in
+            [&b"alias ll='ls -l'\n"[..], b"eyJ\xff", b"eyJ x", "e".repeat(MAX_ACCESS_TOKEN + 9).as_bytes(), whole]
+        {
             assert_eq!(found("other", other), "Other");
         }
         symlink(at("torn"), at("link")).unwrap();

@@ -64,7 +64,7 @@ impl Source {
         match self {
             Self::Secret(FreshSecret { token_file: Some(file), .. }) => looks_of(file),
             Self::Secret(_) | Self::Login => login::file().ok()?.session(),
-            Self::RefreshFile(file) => session_of(file.file.text().ok()??.trim()).map(str::to_owned),
+            Self::RefreshFile(file) => session_of(file.file.text().ok()??.trim()),
         }
     }
 
@@ -251,7 +251,9 @@ impl RefreshFile {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Some(next) = &session.login.refresh_token {
+        // One that somebody has put there meanwhile is the next to be used, and nobody has a second one.
+        let is_another = self.file.text().is_ok_and(|text| text.is_some_and(|text| text.trim() != token.expose()));
+        if let Some(next) = session.login.refresh_token.as_ref().filter(|_| !is_another) {
             draft.keep(next.expose()).map_err(|error| failed(&error))?;
         }
         Ok((session.access, session.login.expires_at))

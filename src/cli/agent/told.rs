@@ -25,9 +25,9 @@ pub(super) struct Counts {
 pub(super) enum Level {
     /// Ten minutes and more.
     Good,
-    /// Less, or nobody knows how much.
+    /// Less.
     Low,
-    /// Nothing.
+    /// Nothing, or nobody knows how much.
     Over,
 }
 

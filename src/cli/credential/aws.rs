@@ -22,13 +22,10 @@ use super::super::{
     plain_file::{self, Links},
 };
 use crate::{
-    client::claims_of,
+    client::{MAX_ACCESS_TOKEN, claims_of},
     clock::{Clock, SystemClock, Timestamp},
     domain::Secret,
 };
-
-/// No access token is longer: one with as many roles as there may be, each as long as it may be, has less than half of it.
-const LONGEST: usize = 64 * 1024;
 
 #[derive(Args)]
 pub(in crate::cli) struct Aws {
@@ -78,9 +75,9 @@ fn from_file(file: &Path, now: Timestamp) -> Result<(Secret<String>, Timestamp),
     let opened = plain_file::open(file, OpenOptions::new().read(true), Links::Followed).map_err(io)?;
     let (opened, _) = opened.ok_or_else(|| io(ErrorKind::NotFound.into()))?;
     // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
-    let mut text = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
-    opened.take(LONGEST as u64 + 1).read_to_end(&mut text).map_err(io)?;
-    let token = std::str::from_utf8(&text).ok().filter(|text| text.len() <= LONGEST).map(str::trim);
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_ACCESS_TOKEN + 2));
+    opened.take(MAX_ACCESS_TOKEN as u64 + 1).read_to_end(&mut text).map_err(io)?;
+    let token = std::str::from_utf8(&text).ok().filter(|text| text.len() <= MAX_ACCESS_TOKEN).map(str::trim);
     let (token, ends) =
         token.and_then(|token| Some((token, end_of(token)?))).ok_or_else(|| failed("it holds no access token"))?;
     if ends <= now {
@@ -140,7 +137,7 @@ mod tests {
             token(r#"{"exp":"soon"}"#).as_bytes(),
             format!("{over}.x").as_bytes(),
             format!("{over} {over}").as_bytes(),
-            "x".repeat(LONGEST + 1).as_bytes(),
+            "x".repeat(MAX_ACCESS_TOKEN + 1).as_bytes(),
         ] {
             let told = kept(text).unwrap_err().to_string();
             assert!(told.contains(".auth_token: it"), "{told}");

@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ROUNDS, Refusal, Secret, Service,
-        access::Caller,
+        access::{AccountRecord, Caller},
         fresh_token::{FreshToken, mirror},
         ids::{AccountKey, Email, Epoch, Name, Role, Uid},
         session::Session,
@@ -336,7 +336,7 @@ pub async fn delete(service: &Service, now: Timestamp, name: &str, actor: &str) 
 /// epoch, so that only the others end, and the token that is always fresh. Guessing the old one is throttled as a sign-in is.
 ///
 /// # Errors
-/// `Forbidden` for a wrong old password, `Invalid`, `Throttled`, `Conflict`, `Unavailable`.
+/// `Forbidden` for a wrong old password or a token that is always fresh, `Invalid`, `Throttled`, `Conflict`, `Unavailable`.
 pub async fn change_own_password(
     service: &Service,
     now: Timestamp,
@@ -345,40 +345,38 @@ pub async fn change_own_password(
     new: Secret<Vec<u8>>,
     address: IpAddr,
 ) -> Result<(), Refusal> {
+    let Caller { account, record, .. } = caller;
+    let AccountRecord::Session(session) = record else {
+        return Err(Refusal::forbidden("a token that is always fresh changes no password: use one of a sign-in"));
+    };
     let named = |refusal| Refusal { field: Some("new"), ..refusal };
     service.policy.password.check(new.expose()).map_err(named)?;
     let place = service.hashing.admit(Comer::Known)?;
     let ring = service.keys.peppers(now, service.entropy.as_ref(), service.vault.as_ref()).await?;
-    let name = caller.account.record.name.clone();
+    let name = account.record.name.clone();
     let mut attempts = Attempts::new(&ring.active(now).key, name.as_str(), address);
     let mut rows = service.store.get(now, &attempts.keys()).await?.into_iter();
     attempts.accept(rows.next().flatten(), rows.next().flatten())?;
     let attempt = attempts.reserve(service, now).await?;
 
-    if !place.judge(Some(caller.account.record.password.clone()), old).await? {
+    if !place.judge(Some(account.record.password.clone()), old).await? {
         attempt.book_failure(service, now).await;
         tracing::info!(target: "gatemint::audit", event = "password_change_refused", user.name = %name);
         return Err(Refusal { field: Some("old"), ..Refusal::forbidden("the old password is not right") });
     }
     let password = place.hash(new, service.entropy.bytes()).await?;
-    let account = caller.account;
     let epoch = account.record.epoch.next();
     let account_id = account.version;
     let account = Account { epoch, password, ..account.record };
     let mut writes = vec![account.put(When::VersionIs(account_id))];
     // Both or neither: a session that a refresh moved on meanwhile must not be left behind in the old epoch. It may be
     // moved on again and again; as long as it stands in the epoch that ends here, it comes along.
-    let session = caller
-        .record
-        .session()
-        .map(|session| Session { epoch, ..session.record.clone() }.put(When::VersionIs(session.version)));
-    let comes_along = session.is_some();
-    writes.extend(session);
+    writes.push(Session { epoch, ..session.record }.put(When::VersionIs(session.version)));
     if account.mirror_token {
         writes.push(mirror::look_at(&account.namespace));
     }
     let along = |at: usize, current| {
-        let row: Row<Session> = decode(current).ok().flatten().filter(|_| at == 1 && comes_along)?;
+        let row: Row<Session> = decode(current).ok().flatten().filter(|_| at == 1)?;
         let stands = row.record.uid == account.uid && row.record.epoch.next() == epoch;
         stands.then(|| Session { epoch, ..row.record }.put(When::VersionIs(row.version)))
     };

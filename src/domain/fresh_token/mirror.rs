@@ -10,7 +10,7 @@
 //! killed, the vault was away, its time was up) is still due in the next one. The row is written after the vault, and a
 //! vault's secret of a namespace that is to have none is deleted before its row is: so nothing is forgotten.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ const AT_A_TIME: usize = 8;
 /// For how many namespaces owners and accounts are read at a time.
 const READ_AT_A_TIME: usize = 50;
 
-/// After so many failures in a row the vault is taken to be away.
+/// After so many failures in a row, also of those that were picked from everywhere, the vault is taken to be away.
 const AWAY_AFTER: usize = 16;
 
 /// After so many failures of its own a namespace waits until the others were tried.
@@ -110,7 +110,11 @@ impl Mirrored {
             Holds::TokenUntil(ends) => ends,
         };
         let left = ends.since(now);
-        (left < write_below || left > LIFE).then_some((self.failures >= KEEPS_FAILING, ends))
+        (left < write_below || left > LIFE).then_some((self.keeps_failing(), ends))
+    }
+
+    fn keeps_failing(&self) -> bool {
+        self.failures >= KEEPS_FAILING
     }
 }
 
@@ -213,7 +217,7 @@ pub enum Outcome {
 pub struct Run {
     /// How it ended.
     pub outcome: Outcome,
-    /// How many namespaces there are to look after.
+    /// How many namespaces there are that have a secret, or are to have one.
     pub mirrored: usize,
     /// How many tokens it has written.
     pub written: usize,
@@ -257,6 +261,7 @@ pub async fn refresh_secrets_by(service: &Service, timetable: &Timetable) -> Res
     let sweeps = Swept::is_due(swept.as_ref().map(|row| &row.record), now);
     let any = service.store.list(now, Mirrored::PARTITION, None, 1).await?;
     if any.items.is_empty() && !sweeps {
+        metric::mirrored(0, 0, 0, None);
         return Ok(Run::default());
     }
     let Some(lease) = take_lease(service, now, lease).await? else {
@@ -328,13 +333,13 @@ async fn due(
     now: Timestamp,
     write_below: Duration,
     run: &mut Run,
-) -> Result<Vec<Row<Mirrored>>, Refusal> {
+) -> Result<VecDeque<Row<Mirrored>>, Refusal> {
     let (mut due, mut after) = (Vec::new(), None);
     loop {
         let page = service.store.list(now, Mirrored::PARTITION, after.as_deref(), MAX_PAGE).await?;
         for item in page.items {
             let Some(row) = readable(item) else { continue };
-            run.mirrored += 1;
+            run.mirrored += usize::from(row.record.holds != Holds::Nothing);
             match (row.record.due(now, write_below), row.record.holds) {
                 (Some(order), _) => due.push((order, row)),
                 (None, Holds::TokenUntil(ends)) => run.saw(ends.since(now)),
@@ -384,15 +389,15 @@ enum Lacks {
 }
 
 async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &mut Run) -> Result<(), Refusal> {
-    let mut due = due(service, service.now(), write_below, run).await?.into_iter();
+    let mut due = due(service, service.now(), write_below, run).await?;
     let (mut failed, mut left) = (Vec::new(), Vec::new());
-    // How many failures were followed by a success, so that they are no sign of a vault that is away.
+    // How many failures were followed by a success, so that they are no sign of a vault that is away. Nor is one of those
+    // that keep failing while others do not.
     let (mut of_their_own, mut in_a_row) = (0, 0);
-    while time.left() >= LEAST_TIME {
-        let rows: Vec<_> = due.by_ref().take(READ_AT_A_TIME).collect();
-        if rows.is_empty() {
-            break;
-        }
+    while time.left() >= LEAST_TIME && !due.is_empty() {
+        // The oldest may be broken, every one of them: only if nobody fares better, nobody else has to be tried.
+        let picks = in_a_row >= AWAY_AFTER;
+        let rows = if picks { take_from_everywhere(&mut due) } else { take_first(&mut due) };
         let owners = owners(service, service.now(), &rows).await?;
         let mut mending = stream::iter(rows.into_iter().zip(owners))
             .map(|(row, owner)| async move {
@@ -419,21 +424,23 @@ async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &
                         (_, Lacks::AToken) => run.saw(Duration::ZERO),
                         _ => {}
                     }
+                    in_a_row += usize::from(!row.record.keeps_failing());
                     failed.push(row);
-                    in_a_row += 1;
                     continue;
                 }
             }
             (of_their_own, in_a_row) = (failed.len(), 0);
         }
-        if in_a_row >= AWAY_AFTER {
-            run.outcome = Outcome::GaveUp;
+        if picks && in_a_row >= AWAY_AFTER {
             break;
         }
     }
     left.extend(due);
     run.failed = failed.len();
     run.left = left.len();
+    if in_a_row >= AWAY_AFTER {
+        run.outcome = Outcome::GaveUp;
+    }
     if run.left > 0 && run.outcome == Outcome::Done {
         run.outcome = Outcome::OutOfTime;
     }
@@ -446,6 +453,20 @@ async fn write_due(service: &Service, time: &Time, write_below: Duration, run: &
     failed.truncate(of_their_own);
     put_back(service, now, failed, time).await;
     Ok(())
+}
+
+/// The first of those that are due.
+fn take_first(due: &mut VecDeque<Row<Mirrored>>) -> Vec<Row<Mirrored>> {
+    due.drain(..READ_AT_A_TIME.min(due.len())).collect()
+}
+
+/// As many, from all over the list.
+fn take_from_everywhere(due: &mut VecDeque<Row<Mirrored>>) -> Vec<Row<Mirrored>> {
+    let every = due.len().div_ceil(READ_AT_A_TIME);
+    let (picked, rest): (Vec<_>, Vec<_>) =
+        std::mem::take(due).into_iter().enumerate().partition(|(n, _)| n % every == 0);
+    *due = rest.into_iter().map(|(_, row)| row).collect();
+    picked.into_iter().map(|(_, row)| row).collect()
 }
 
 /// Writes down who failed while others did not, as far as there is time: whoever keeps failing comes after the others, so

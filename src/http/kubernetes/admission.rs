@@ -53,8 +53,9 @@ const LARGEST: usize = 3 * 1024 * 1024;
 /// The longest `uid` that is repeated; an API server's has 36 characters.
 const LONGEST_UID: usize = 253;
 
-/// How many reviews are taken at a time of which more has arrived than any other body may have: 192 MiB of them. Nobody has
-/// to show who he is here, and this bounds what strangers make us hold; most reviews of pods are far smaller.
+/// How many reviews are taken at a time of which more has arrived than any other body may have: 192 MiB of them, in buffers
+/// that may be twice as large for a moment while they grow. Nobody has to show who he is here, and this bounds what strangers
+/// make us hold; most reviews of pods are far smaller.
 const LARGE_ONES: usize = 64;
 
 /// How long one of them may take to arrive and to get its turn. An API server has given up by then, unless it was told to

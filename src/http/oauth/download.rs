@@ -3,7 +3,7 @@
 //!
 //! It is the password grant, for the built-in client and with the scope `offline_access`: throttled, logged and refused as that
 //! one is, but for statuses, which are Basic's. To ask for it is to sign in, though the method is GET; hence `HEAD` only learns
-//! that a password is needed, and so does whatever loads ahead or from another site, where a browser that knows the password
+//! that a password is needed, and what loads ahead or from another site is refused: there a browser that knows the password
 //! would send it without being asked to.
 
 use axum::{

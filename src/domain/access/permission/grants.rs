@@ -257,7 +257,11 @@ pub async fn revoke(
 ) -> Result<(), Refusal> {
     let resources: Vec<&Resource> = resources.iter().collect();
     check(&resources)?;
-    let own_roles = by.principal() == Some(of) && resources.iter().all(|resource| role_of(resource).is_some());
+    // A token that only reads roles leaves none, either.
+    let may_leave = |resource: &&Resource| {
+        role_of(resource).is_some() && by.limited(resource.scheme(), Action::Write) == Action::Write
+    };
+    let own_roles = by.principal() == Some(of) && resources.iter().all(may_leave);
     let mut manages = by.is_admin();
     if !manages && !own_roles {
         require_manage(service, now, by, &resources).await?;
