@@ -19,12 +19,18 @@ impl Timestamp {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment in RFC 3339, in UTC: `2026-11-22T10:20:30Z`.
+    /// The moment in RFC 3339, in UTC: `2026-11-22T10:20:30Z`. Of one without a date the seconds.
     pub fn rfc3339(self) -> String {
-        i64::try_from(self.0)
-            .ok()
-            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-            .map_or_else(|| self.0.to_string(), |moment| moment.to_string())
+        self.date().map_or_else(|| self.0.to_string(), |moment| moment.to_string())
+    }
+
+    /// Whether it has a date: those after the year 9999 have none.
+    pub fn has_date(self) -> bool {
+        self.date().is_some()
+    }
+
+    fn date(self) -> Option<jiff::Timestamp> {
+        jiff::Timestamp::from_second(i64::try_from(self.0).ok()?).ok()
     }
 
     /// Parses a moment as of RFC 3339 §5.6, with date, time and offset; a fraction of a second is dropped. None for what

@@ -33,6 +33,8 @@ const RESOURCE: &str = "secret://default/vms/access-token";
 /// How long it lives, in seconds.
 const LIFE: u64 = 1800;
 
+/// What a client accepts that keeps metadata alone.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 /// What `kubectl get` accepts.
 const TABLE: &str =
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";

@@ -3,8 +3,8 @@
 mod aws;
 
 use std::{
-    fs::File,
-    io::Read,
+    fs::OpenOptions,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,7 +16,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{CliError, Global, door::Access, login::over_http, options::duration, output};
+use super::{
+    CliError, Global,
+    door::Access,
+    login::over_http,
+    options::duration,
+    output,
+    plain_file::{self, Links},
+};
 use crate::{
     client::{ClientError, MAX_TOKEN, ServiceAccountToken},
     clock::{Clock, SystemClock, Timestamp},
@@ -192,7 +199,10 @@ fn is_cut(asked_at: Timestamp, duration: Option<Duration>, ends: &str) -> bool {
 /// It cannot be read, or holds something else; nothing of it is in the error.
 pub(super) fn long_lived(file: &Path) -> Result<ServiceAccountToken, CliError> {
     let failed = |why: &str| CliError::Failed(format!("{}: {why}", file.display()));
-    let opened = File::open(file).map_err(|error| failed(&error.to_string()))?;
+    // In pods it is a link.
+    let opened = plain_file::open(file, OpenOptions::new().read(true), Links::Followed);
+    let opened = opened.and_then(|opened| opened.ok_or_else(|| io::ErrorKind::NotFound.into()));
+    let (opened, _) = opened.map_err(|error| failed(&error.to_string()))?;
     // Room for all of it: a buffer that grows leaves copies behind that nobody wipes.
     let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 2));
     let most = MAX_TOKEN as u64 + 1;

@@ -1,6 +1,6 @@
 //! What an access token says of itself, unverified: whoever keeps one has it from the service that signed it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -17,6 +17,8 @@ pub const MAX_ACCESS_TOKEN: usize = 64 * 1024;
 const HEADER: &[u8] = br#"{"alg":""#;
 /// No header is longer.
 const MAX_HEADER: usize = 512;
+/// No access token lives longer; what says so is something else.
+const MAX_LIFE: Duration = Duration::from_hours(24 * 400);
 
 /// It is no access token. Nothing of it is in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,9 +58,11 @@ impl AccessToken {
     /// Another kind of token, or none at all.
     pub fn parse(text: &str) -> Result<Self, NoAccessToken> {
         let text = text.trim();
-        let is_one = text.len() <= MAX_ACCESS_TOKEN && text.split('.').next().is_some_and(is_header);
+        if text.len() > MAX_ACCESS_TOKEN || !has_whole_signature(text) {
+            return Err(NoAccessToken);
+        }
         let Claims { iss, sub, aud, iat, nbf, exp } = claims_of(text).ok_or(NoAccessToken)?;
-        if !is_one || exp <= iat {
+        if exp <= iat || exp.since(iat) > MAX_LIFE || !exp.has_date() {
             return Err(NoAccessToken);
         }
         Ok(Self {
@@ -73,6 +77,13 @@ impl AccessToken {
     /// Whether it is of the same account, from the same service and for the same audience as another.
     pub fn is_about_the_same_as(&self, other: &Self) -> bool {
         self.about == other.about
+    }
+
+    /// Whether it says what another one says, and is signed otherwise. The service signs nothing twice, so one of both is
+    /// damaged.
+    pub fn differs_in_its_signature_from(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.token.expose(), other.token.expose());
+        ours != theirs && ours.rsplit_once('.').map(|(said, _)| said) == theirs.rsplit_once('.').map(|(said, _)| said)
     }
 }
 
@@ -95,6 +106,7 @@ pub fn is_piece_of_one(text: &str) -> bool {
         && match parts[..] {
             [header] => header.starts_with("eyJ") && may_begin_a_header(header),
             [header, _] | [header, _, ""] => is_header(header),
+            [header, _, _] => is_header(header) && !has_whole_signature(text),
             _ => false,
         }
 }
@@ -103,14 +115,39 @@ fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
 }
 
+/// What the header of an access token says.
+#[derive(Deserialize)]
+struct Header {
+    typ: String,
+    #[serde(default)]
+    alg: String,
+}
+
+impl Header {
+    fn of(part: &str) -> Option<Self> {
+        let header: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
+        (header.typ == KIND).then_some(header)
+    }
+
+    /// How many characters the signature has at least: of RSA's it is known for the shortest of keys alone.
+    fn least_signature(&self) -> usize {
+        match self.alg.as_str() {
+            "ES256" | "EdDSA" => 86,
+            "RS256" => 342,
+            _ => 1,
+        }
+    }
+}
+
 /// Whether it is the header of an access token.
 fn is_header(part: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Header {
-        typ: String,
-    }
-    let header = URL_SAFE_NO_PAD.decode(part).ok().and_then(|json| serde_json::from_slice::<Header>(&json).ok());
-    header.is_some_and(|header| header.typ == KIND)
+    Header::of(part).is_some()
+}
+
+/// Whether it is an access token of three parts, of which nothing was cut off that is known to be missing.
+fn has_whole_signature(jwt: &str) -> bool {
+    let (Some((header, _)), Some((_, signature))) = (jwt.split_once('.'), jwt.rsplit_once('.')) else { return false };
+    Header::of(header).is_some_and(|header| signature.len() >= header.least_signature())
 }
 
 /// Whether a header, of whatever kind, may begin like this; in a piece of one there is no secret.
@@ -141,13 +178,15 @@ mod tests {
 
     use super::*;
 
+    const SIGNATURE: &str = "c2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lnc2lncw";
+
     fn token(claims: &Value) -> String {
         token_of(KIND, claims)
     }
 
     fn token_of(typ: &str, claims: &Value) -> String {
         let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"ES256","kid":"k","typ":"{typ}"}}"#));
-        format!("{header}.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+        format!("{header}.{}.{SIGNATURE}", URL_SAFE_NO_PAD.encode(claims.to_string()))
     }
 
     fn claims() -> Value {
@@ -163,6 +202,11 @@ mod tests {
         );
         assert_eq!(*read.token.expose(), token(&claims()));
         assert!(!format!("{read:?}").contains("c2ln"));
+        let damaged = AccessToken::parse(&token(&claims()).replace("c2lnc2", "c2lnd2")).unwrap();
+        assert!(damaged.differs_in_its_signature_from(&read) && !read.differs_in_its_signature_from(&read));
+        let mut later = claims();
+        later["iat"] = 1001.into();
+        assert!(!AccessToken::parse(&token(&later)).unwrap().differs_in_its_signature_from(&read));
         for (member, other) in [("iss", "x"), ("sub", "x"), ("aud", "x")] {
             let mut changed = claims();
             changed["exp"] = 9000.into();
@@ -199,6 +243,9 @@ mod tests {
             token(&json!({ "iss": "i", "sub": "s", "iat": 5, "exp": 5 })),
             token(&json!({ "iss": "i", "sub": "s", "iat": 5, "exp": 7.5 })),
             token(&json!({ "iss": "i", "sub": "s", "iat": -5, "exp": 7 })),
+            token(&json!({ "iss": "i", "sub": "s", "iat": 5, "exp": u64::MAX })),
+            token(&json!({ "iss": "i", "sub": "s", "iat": 5, "exp": 5 + 401 * 86_400 })),
+            token(&json!({ "iss": "i", "sub": "s", "iat": u64::MAX - 5, "exp": u64::MAX })),
             token(&json!({ "iss": "x".repeat(MAX_ACCESS_TOKEN), "sub": "s", "iat": 5, "exp": 7 })),
         ] {
             assert_eq!(AccessToken::parse(&bad).unwrap_err(), NoAccessToken, "{bad}");
@@ -209,9 +256,9 @@ mod tests {
     #[test]
     fn only_what_can_be_a_piece_of_an_access_token_is_one() {
         let whole = token(&claims());
-        let signature = whole.rfind('.').unwrap() + 1;
-        for length in 3..=signature {
+        for length in 3..whole.len() {
             assert!(is_piece_of_one(&whole[..length]), "{}", &whole[..length]);
+            assert_eq!(AccessToken::parse(&whole[..length]).unwrap_err(), NoAccessToken, "{}", &whole[..length]);
         }
         assert!(!is_piece_of_one(&whole), "a whole one is none");
         // Service accounts' long-lived tokens, also of other services, whole and cut off; others' access tokens.

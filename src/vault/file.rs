@@ -196,9 +196,13 @@ impl Vault for FileVault {
     async fn put(&self, name: &str, value: Secret<Vec<u8>>) -> Result<(), VaultError> {
         self.locked(name, move |kept| {
             let fresh = Entry::new(random_id(), value);
-            match kept.read()? {
+            match kept.bytes()? {
                 None => kept.create(&fresh),
-                Some(old) => kept.replace(&Entry { current: fresh.current, staged: old.staged }),
+                // Whoever puts knows all of it, so that what is damaged is mended by it.
+                Some(old) => {
+                    let staged = kept.parse(&old).ok().and_then(|old| old.staged);
+                    kept.replace(&Entry { current: fresh.current, staged })
+                }
             }
         })
         .await
@@ -282,7 +286,7 @@ impl KeptSecret {
         Ok(Entry { current: decode(&document.current)?, staged: document.staged.as_ref().map(decode).transpose()? })
     }
 
-    /// What to do about it is the operator's to decide: nothing here overwrites it.
+    /// What to do about it is the operator's to decide: nothing here overwrites it but `put`, which needs nothing of it.
     fn damaged(&self, how: &str) -> VaultError {
         VaultError::unavailable(format!("{} is damaged ({how}): restore it from a backup", self.file.display()))
     }

@@ -177,20 +177,20 @@ async fn however_many_are_broken_nobody_else_waits() {
         place.later(3 * MINUTE);
     }
     place.vault.set(Trouble { broken: broken.iter().cloned().collect(), ..Trouble::default() });
-    let (mut least, mut gave_up, mut last) = (u64::MAX, Vec::new(), None);
+    let (mut least, mut gave_up, mut ended) = (u64::MAX, Vec::new(), None);
     for run in 0..60 {
         let done = place.try_run().await.unwrap();
         if done.outcome == Outcome::GaveUp {
             gave_up.push(run);
         }
-        last = Some(done);
+        ended = Some(done);
         place.later(EVERY);
         least = least.min(least_life(&place, &others).await);
     }
     assert!(least >= LEAST, "{least}");
     // Once it is known that they fail by themselves they are no sign of a vault that is away.
     assert!(gave_up.iter().all(|run| *run < 20), "{gave_up:?}");
-    assert_eq!(last.map(|run| (run.outcome, run.failed)), Some((Outcome::Done, broken.len())));
+    assert_eq!(ended.map(|run| (run.outcome, run.failed)), Some((Outcome::Done, broken.len())));
     place.vault.set(Trouble::default());
     assert_eq!(place.run().await.failed, 0);
     assert_eq!(place.life(&broken[0]).await, Some(30 * 60));

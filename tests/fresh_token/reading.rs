@@ -222,14 +222,15 @@ async fn an_owner_gets_no_more_of_a_scope_than_she_shows() {
 #[tokio::test]
 async fn lists_tables_and_heads_have_no_data_and_sign_nothing() {
     let (all, bob) = Everybody::with_bob().await;
-    let table = async |path: &str, access: &str| {
+    let accepting = async |path: &str, access: &str, accept: &str| {
         let request = Request::get(path)
             .header(header::AUTHORIZATION, format!("Bearer {access}"))
-            .header(header::ACCEPT, TABLE)
+            .header(header::ACCEPT, accept)
             .body(Body::empty())
             .unwrap();
         all.test.send(request).await
     };
+    let table = async |path: &str, access: &str| accepting(path, access, TABLE).await;
     let object = all.read(&bob.access).await.json;
     let list = all.ask(Method::GET, SECRETS, &bob.access, None).await;
     assert_eq!(list.json["items"][0]["metadata"]["name"], "access-token");
@@ -239,9 +240,11 @@ async fn lists_tables_and_heads_have_no_data_and_sign_nothing() {
     assert_eq!(one.json["rows"][0]["object"]["metadata"]["uid"], object["metadata"]["uid"]);
     let whole = table(&format!("{PATH}?includeObject=Object"), &bob.access).await;
     assert_eq!(whole.json["rows"][0]["object"]["kind"], "Secret");
+    let metadata = accepting(PATH, &bob.access, METADATA).await;
+    assert_eq!(metadata.json["metadata"]["uid"], object["metadata"]["uid"], "{}", metadata.text);
     let head = all.ask(Method::HEAD, PATH, &bob.access, None).await;
     assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
-    for answer in [&list, &one, &whole, &table(SECRETS, &bob.access).await] {
+    for answer in [&list, &one, &whole, &metadata, &table(SECRETS, &bob.access).await] {
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         assert!(!answer.text.contains("\"data\"") && !answer.text.contains("AUTH_TOKEN"), "{}", answer.text);
         // A JWT's header begins so, in base64 and in base64 of that.

@@ -8,6 +8,7 @@ Then hours of it in minutes, by a faster clock; and what README.md shows: a unit
 import base64
 import concurrent.futures
 import contextlib
+import http.server
 import json
 import os
 import random
@@ -189,7 +190,7 @@ def written_once(serve, home, place):
     equal((here / "secret").read_text(), kept, "the longer-lived token")
     check("stays" in done.stderr, done.stderr)
     # What was there before, if it is a token or nothing, makes room; anything else stays.
-    for name, content in (("empty", ""), ("torn", kept[:100]), ("no-signature", kept.rsplit(".", 1)[0])):
+    for name, content in (("empty", ""), ("torn", kept[:100]), ("no-signature", kept.rsplit(".", 1)[0]), ("cut-signature", kept[:-1])):
         (here / name).write_text(content)
         once("--file", str(here / name))
         check(is_good(serve, here / name), f"a good token in place of {name}")
@@ -280,6 +281,18 @@ def by_files(serve, home, place):
         here.chmod(0o755)
     equal(refresh.read_text(), before, "the refresh token")
     home.run(*arguments)
+    # At real lifetimes nothing else has the file written soon.
+    with Agent(home, "--file", str(here / "damaged")) as agent:
+        at = agent.until("a fresh token is in the file")
+        for damaged, told in ((lambda text: text[:-20], "a piece of a token"), (lambda text: text[:-20] + "A" * 20, "a damaged token")):
+            (here / "damaged").write_text(damaged((here / "damaged").read_text()))
+            at = agent.until(told, at)
+            check(is_good(serve, here / "damaged"), f"a good token in place of {told}")
+    # What it asks with is read from files alone: a pipe would be waited for.
+    os.mkfifo(here / "pipe")
+    refused = home.run("agent", "--once", "--file", str(here / "t"), "--token-file", str(here / "pipe"), code=1)
+    check("it is not a file" in refused.stderr, refused.stderr)
+    runs = 14 + old_answers(home, here, full["token"])
     # One that is put there while the service is slow to answer is nobody's to replace.
     another = password_grant(serve.url, "ada", PASSWORD, scope="offline_access")["refresh_token"]
     os.kill(serve.process.pid, signal.SIGSTOP)
@@ -297,7 +310,51 @@ def by_files(serve, home, place):
     refresh.write_text(before[:-3] + "AAA")
     done = home.run(*arguments, code=1)
     check("of no use any more" in done.stderr, done.stderr)
-    return 16
+    return runs + 5
+
+
+class Keeps(http.server.BaseHTTPRequestHandler):
+    """Something between the agent and the service, which answers with what it has kept."""
+
+    def do_GET(self):
+        body = json.dumps({"data": {"AUTH_TOKEN": base64.b64encode(self.server.kept.encode()).decode()}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def old_answers(home, here, asks_with):
+    """A token that was signed long ago does not take the place of a newer one, and is no good beginning."""
+
+    def signed(ago):
+        claims = {"iss": "https://auth.example.org", "sub": "u1", "aud": "a", "iat": int(time.time()) - ago}
+        claims |= {"nbf": claims["iat"], "exp": claims["iat"] + 1800}
+        parts = ({"alg": "ES256", "typ": "at+jwt", "kid": "k"}, claims)
+        return ".".join([*(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts), "A" * 86])
+
+    file, asks = here / "old", here / "asks.token"
+    asks.write_text(asks_with)
+    asks.chmod(0o600)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keeps) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        arguments = ("agent", "--once", "--url", f"http://127.0.0.1:{server.server_address[1]}", "--token-file", str(asks), "--file", str(file))
+        try:
+            runs = 0
+            for ago, code, says in ((3600, 0, "has ended, by this machine's clock"), (0, 0, ""), (3600, 1, "keeps its answers"), (1600, 1, "keeps its answers"), (600, 0, "")):
+                before = file.read_text() if file.exists() else ""
+                server.kept = signed(ago)
+                done = home.run(*arguments, code=code)
+                check(says in done.stderr, f"{says!r} is told: {done.stderr}")
+                equal(file.read_text() == before, code == 1, f"whether what was there is left by an answer of {ago} s ago")
+                runs += 1
+        finally:
+            server.shutdown()
+    return runs
 
 
 # --- faults

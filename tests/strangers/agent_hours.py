@@ -38,19 +38,24 @@ class Hours:
         self.file = place / "token"
         self.random = random.Random(7)
         self.did = {"due": 0, "kills": 0, "stops": 0, "restarts": 0}
-        self.agents = {}
+        self.agents, self.begun_at = {}, {}
 
     def begin(self, source):
         home = {**ENVIRONMENT, "HOME": str(self.place / source)}
         with open(self.place / f"{source}.log", "ab") as log:
             command = [BIN, "agent", "--file", str(self.file), "--from", source]
             self.agents[source] = subprocess.Popen(command, env=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.begun_at[source] = time.monotonic()
+
+    def rest_of_the_beginning(self):
+        """How long one that refreshes still needs to get the answer again that the one before it may have been killed for."""
+        return max(0, self.begun_at["refresh-token"] + 45 - time.monotonic())
 
     def sleep(self, seconds):
         select.select([], [], [], seconds)
 
     def kill(self):
-        source = self.random.choice(list(self.agents))
+        source = self.random.choice([source for source in self.agents if source == "secret" or not self.rest_of_the_beginning()])
         self.agents[source].kill()
         self.agents[source].wait()
         self.begin(source)
@@ -86,6 +91,8 @@ class Hours:
                 for _ in range(3):
                     self.kill()
                     self.sleep(self.random.uniform(1, 15))
+                # Its answers are given again for half a minute, which README.md says; nobody can make good what is lost then.
+                self.sleep(self.rest_of_the_beginning())
                 self.random.choice([self.stop, self.restart])()
 
     def end(self):

@@ -14,7 +14,7 @@ def plain_routes():
     (verify,) = re.findall(r'const PATH: &str = "(.+)";', source("http", "forward_auth", "mod.rs"))
     yield from (verify, f"{verify}/", f"{verify}/x", f"{verify}/x/y.z/")
     for dialect in ("apolo", "kube_gateway", "kubernetes"):
-        yield from re.findall(r'\(\s*"(/[^"]*)",\s*(?:get|post|admission::route)\(', source("http", dialect, "mod.rs"))
+        yield from re.findall(r'\(\s*"(/[^"]*)",\s*(?:get|post|admission::route|objects::(?:all|one))\(', source("http", dialect, "mod.rs"))
 
 
 def with_a_slash():

@@ -17,6 +17,11 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const NEWS: Duration = Duration::from_secs(5);
 /// How long an answer that may be lost is waited for: well within the time for which the service repeats it.
 pub(super) const OPEN: Duration = Duration::from_secs(12);
+/// By how much the service's clock is set back at most: one that was ten minutes ahead is ten minutes behind. What is older
+/// yet was signed long before it was asked for.
+const SET_BACK: Duration = Duration::from_mins(25);
+/// How often another one is asked for, if the time of day says that the one that came has ended.
+const ASK_AGAIN: Duration = Duration::from_mins(1);
 /// How far into the future a token may begin, as verifiers have it.
 const LEEWAY: Duration = Duration::from_mins(1);
 
@@ -82,9 +87,33 @@ impl Held {
         self.token.issued_at + steady.max(now.wall.since(self.asked_at.wall))
     }
 
-    /// Whether one of the clocks was set since, or the machine was suspended: the service's may have been set with it.
+    /// Whether it had ended when it came, by the time of day: that is wrong, or the token is from a copy that somebody
+    /// between here and the service has kept.
+    pub(super) fn came_too_late(&self) -> bool {
+        self.asked_at.wall >= self.token.expires_at
+    }
+
+    /// Whether what has just come instead of this one was signed so long before it that it is no answer to what was asked.
+    /// Once this one has ended, whatever comes is better.
+    pub(super) fn is_newer_by_far(&self, than: &AccessToken, now: Moment) -> bool {
+        let service_time = self.token.issued_at + now.steady.saturating_sub(self.asked_at.steady);
+        service_time < self.token.expires_at && than.issued_at + SET_BACK < service_time
+    }
+
+    /// The same of a token that was in a file before the service could be asked, if it is good by the time of day.
+    pub(super) fn is_newer_by_far_by_the_day(&self, than: &AccessToken, now: Moment) -> bool {
+        let AccessToken { issued_at, expires_at, .. } = self.token;
+        let is_good = (issued_at..expires_at).contains(&now.wall);
+        is_good && than.is_about_the_same_as(&self.token) && than.issued_at + SET_BACK < issued_at
+    }
+
+    /// Whether one of the clocks was set since, or the machine was suspended: the service's may have been set with it. Or
+    /// whether it is time to ask once more, where a clock is wrong.
     fn is_doubtful(&self, now: Moment) -> bool {
         let steady = now.steady.saturating_sub(self.asked_at.steady);
+        if self.came_too_late() && steady >= ASK_AGAIN {
+            return true;
+        }
         let expected = self.asked_at.wall + steady;
         now.wall.since(expected).max(expected.since(now.wall)) > DRIFT
     }
@@ -117,13 +146,20 @@ impl Held {
 
     /// What a log calls a token that was in a file.
     pub(super) fn relation(&self, found: &AccessToken) -> &'static str {
-        if found.is_about_the_same_as(&self.token) { "token" } else { "token of another" }
+        if found.differs_in_its_signature_from(&self.token) {
+            "a damaged token"
+        } else if found.is_about_the_same_as(&self.token) {
+            "token"
+        } else {
+            "token of another"
+        }
     }
 
-    /// Whether it is for the same, and has begun, and is not one of those that may have ended. A token from before the
+    /// Whether it is for the same, and not damaged, and has begun, and is not one of those that may have ended. A token from before the
     /// service's clock was set back has not begun.
     fn is_rival(&self, found: &AccessToken, now: Moment) -> bool {
         found.is_about_the_same_as(&self.token)
+            && !found.differs_in_its_signature_from(&self.token)
             && found.not_before <= self.service_time(now) + LEEWAY
             && (!self.is_anew || found.issued_at + NEWS >= self.token.issued_at)
     }
@@ -243,6 +279,37 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_not_of_now_is_told_from_a_clock_that_was_set() {
+        let held = Held::new(token(10_000, 1800), moment(10_000, 0));
+        let now = moment(10_600, 600);
+        for (issued_at, is_old) in [(10_600, false), (9_400, false), (9_100, false), (9_099, true), (0, true)] {
+            assert_eq!(held.is_newer_by_far(&token(issued_at, 1800), now), is_old, "{issued_at}");
+        }
+        assert!(!held.is_newer_by_far(&token(0, 1800), moment(11_800, 1800)), "nothing better is left");
+        let found = Held::by_time_of_day(token(10_000, 1800), now);
+        for (issued_at, is_old) in [(10_600, false), (8_500, false), (8_499, true)] {
+            assert_eq!(found.is_newer_by_far_by_the_day(&token(issued_at, 1800), now), is_old, "{issued_at}");
+        }
+        assert!(!found.is_newer_by_far_by_the_day(&token(0, 1800), moment(11_800, 9)), "it has ended");
+        assert!(!found.is_newer_by_far_by_the_day(&token(0, 1800), moment(9_999, 9)), "its clock was ahead");
+        // The first one: what has ended by the time of day is asked for once more every minute.
+        let late = Held::new(token(10_000, 1800), moment(11_800, 0));
+        assert!(late.came_too_late() && !late.is_stale(moment(11_859, 59)) && late.is_stale(moment(11_860, 60)));
+        assert!(late.leaves(&late.token, moment(11_859, 59)) && !late.leaves(&late.token, moment(11_860, 60)));
+        assert!(!Held::new(token(10_000, 1800), moment(11_799, 0)).came_too_late());
+    }
+
+    #[test]
+    fn a_token_that_is_signed_otherwise_is_damaged() {
+        let held = Held::new(token(10_000, 1800), moment(10_000, 0));
+        let text = held.token.token.expose().replace("c2ln", "c2lm");
+        let damaged = AccessToken::parse(&text).unwrap();
+        let now = moment(10_001, 1);
+        assert!(!held.leaves(&damaged, now) && !held.yields_to(&damaged, now) && held.leaves(&held.token, now));
+        assert_eq!(held.relation(&damaged), "a damaged token");
+    }
+
+    #[test]
     fn before_the_service_was_asked_the_time_of_day_tells_a_token_s_age() {
         for (wall, left) in [(10_000, 1800), (11_300, 500), (11_800, 0), (99_999, 0), (9_000, 1800)] {
             let held = Held::by_time_of_day(token(10_000, 1800), moment(wall, 7));
@@ -255,13 +322,13 @@ mod tests {
     #[test]
     fn however_the_clock_is_set_ten_minutes_are_left_at_every_second() {
         let random = |most: u64| u64::from_be_bytes((&SystemEntropy as &dyn Entropy).bytes()) % most;
-        let (mut wall_ahead, mut away_until, mut least, mut failures) = (100_000, 0, u64::MAX, 0);
+        let (mut wall_ahead, mut away_until, mut least, mut failures) = (1000, 0, u64::MAX, 0);
         let mut in_file = token(0, 1800);
-        let mut held = Held::new(in_file.clone(), moment(100_000, 0));
+        let mut held = Held::new(in_file.clone(), moment(1000, 0));
         let (mut back_off, mut sets, mut outages, mut answer) = (BackOff::default(), 0, 0, None);
         for second in 1..4 * 86_400 {
             if random(1200) == 0 {
-                wall_ahead = 99_400 + random(1201);
+                wall_ahead = 400 + random(1201);
                 sets += 1;
             }
             if second > away_until + 300 && random(1200) == 0 {

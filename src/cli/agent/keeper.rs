@@ -6,7 +6,7 @@ use super::{
     held::{self, BackOff, Held, Moment},
     keeping::{Keeping, Kept},
     kept_file::KeptFile,
-    source::{self, Source},
+    source::{self, Fetched, Source},
     told::{self, Counts, Level},
 };
 use crate::{
@@ -29,7 +29,8 @@ pub(super) struct Keeper<'a> {
     held: Option<Held>,
     /// What the credential was that it was fetched with.
     fetched_with: Option<String>,
-    /// Whether what is held may have ended: it is asked for another until there is one.
+    /// Whether what is held, or what is in the files at the beginning, may have ended: another one is asked for until there is
+    /// one.
     is_suspect: bool,
     back_off: BackOff,
     level: Level,
@@ -54,7 +55,7 @@ impl<'a> Keeper<'a> {
             files: files.into_iter().map(Keeping::new).collect(),
             held: None,
             fetched_with: None,
-            is_suspect: false,
+            is_suspect: true,
             back_off: BackOff::default(),
             level: Level::Good,
             counts: Counts::default(),
@@ -138,10 +139,11 @@ impl<'a> Keeper<'a> {
         // made again, even if another agent has made the files fresh meanwhile.
         let is_open = self.back_off.failures() > 0;
         self.is_suspect |= self.may_have_ended(now);
-        let is_anew = self.is_suspect;
+        // Nor is it known at a beginning what has happened before it.
+        let (is_anew, is_first) = (self.is_suspect, self.held.is_none());
         let tries = (is_open || is_anew || (can && is_stale)) && self.back_off.is_over(now);
         let fetched = if tries { self.fetch(now, is_anew).await.map(Some) } else { Ok(None) };
-        if is_anew && fetched.is_ok() {
+        if is_anew && !is_first && fetched.is_ok() {
             let held = self.held.as_ref();
             due = self.files.iter_mut().map(|keeping| !keeping.is_fresh(held, now)).collect();
         }
@@ -170,15 +172,20 @@ impl<'a> Keeper<'a> {
     async fn fetch(&mut self, asked_at: Moment, is_anew: bool) -> Result<Duration, CliError> {
         // Before it is used: if it is another one afterwards, that one is used, too.
         let fetched_with = self.source.credential();
-        match self.source.fetch(self.global).await {
+        let fetched = self.source.fetch(self.global).await;
+        match fetched.and_then(|fetched| self.refuse_an_old_one(fetched)) {
             Ok(fetched) => {
                 let is_first = self.held.is_none();
+                let came_too_late = self.held.as_ref().is_some_and(Held::came_too_late);
                 self.fetched_with = fetched_with;
                 self.is_suspect = false;
                 let held = if is_anew { Held::anew } else { Held::new }(fetched.token, asked_at);
                 let held = self.held.insert(held);
                 self.counts.fetches += 1;
                 self.back_off.reset();
+                if held.came_too_late() && !came_too_late {
+                    told::came_too_late(held);
+                }
                 if is_first && held.alarm_below() < held::PROMISED {
                     told::short_lived(held);
                 }
@@ -202,6 +209,26 @@ impl<'a> Keeper<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// What was signed long before it was asked for is no answer of the service's, but a copy that something on the way has
+    /// kept: it is not put in the place of a newer one.
+    fn refuse_an_old_one(&mut self, fetched: Fetched) -> Result<Fetched, CliError> {
+        let now = self.now();
+        let is_old = if let Some(held) = &self.held {
+            held.is_newer_by_far(&fetched.token, now)
+        } else {
+            let mut found = self.files.iter_mut().filter_map(|keeping| keeping.found_before(now));
+            found.any(|found| found.is_newer_by_far_by_the_day(&fetched.token, now))
+        };
+        if !is_old {
+            return Ok(fetched);
+        }
+        let signed_at = fetched.token.issued_at.rfc3339();
+        Err(CliError::Failed(format!(
+            "what came was signed at {signed_at}, long before the token that is there: something between here and the service \
+             keeps its answers, or the service's clock is wrong"
+        )))
     }
 
     /// Puts what is held into the files that are due. One that cannot be written does not hold up the others. Says

@@ -238,12 +238,13 @@ fn read(file: File) -> io::Result<Zeroizing<String>> {
 /// Removes the drafts that nobody is at any more.
 fn sweep(path: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Ok(()) };
-    let prefix = format!(".{}.", name.to_string_lossy());
+    let prefix = [b".", name.as_encoded_bytes(), b"."].concat();
     for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;
         let found = entry.file_name();
-        let random = found.to_str().and_then(|found| found.strip_prefix(&prefix)?.strip_suffix(DRAFT));
-        if !random.is_some_and(|random| random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        let random =
+            found.as_encoded_bytes().strip_prefix(&*prefix).and_then(|rest| rest.strip_suffix(DRAFT.as_bytes()));
+        if !random.is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit)) {
             continue;
         }
         let is_left_behind = entry.file_type().is_ok_and(|kind| kind.is_file())

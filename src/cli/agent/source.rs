@@ -1,12 +1,12 @@
 //! Where a kept token comes from: the secret that is always fresh, or a refresh token.
 
 use std::{
-    os::unix::fs::MetadataExt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
@@ -58,11 +58,11 @@ impl Source {
     }
 
     /// What tells the credential that is there now from others: the session of a login or refresh token, which stays the
-    /// same while the one is used up and the next kept; how the file of a long-lived token looks. Nothing of it can be
+    /// same while the one is used up and the next kept; a hash of a long-lived token. Nothing of it can be
     /// used. None if there is no such credential.
     pub(super) fn credential(&self) -> Option<String> {
         match self {
-            Self::Secret(FreshSecret { token_file: Some(file), .. }) => looks_of(file),
+            Self::Secret(FreshSecret { token_file: Some(file), .. }) => print_of(file),
             Self::Secret(_) | Self::Login => login::file().ok()?.session(),
             Self::RefreshFile(file) => session_of(file.file.text().ok()??.trim()),
         }
@@ -88,10 +88,11 @@ impl Source {
     }
 }
 
-/// How a file looks, links followed: that changes whenever another token is put there.
-fn looks_of(file: &Path) -> Option<String> {
-    let data = std::fs::metadata(file).ok()?;
-    Some(format!("{} {} {} {} {}", data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
+/// What tells the long-lived token in a file from others, of this process.
+fn print_of(file: &Path) -> Option<String> {
+    let mut hasher = DefaultHasher::new();
+    long_lived(file).ok()?.token.expose().hash(&mut hasher);
+    Some(format!("{:016x}", hasher.finish()))
 }
 
 /// Whether it is not known what became of it: the request may have got there, and its answer is lost.
@@ -102,6 +103,12 @@ pub(super) fn is_open(error: &CliError) -> bool {
 /// Whether waiting does not help: somebody has to do something.
 pub(super) fn is_lasting(error: &CliError) -> bool {
     match error {
+        // Something in between that is at its limit, or has nobody to ask.
+        CliError::Client(ClientError::NotGatemint { status, .. })
+            if *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() =>
+        {
+            false
+        }
         CliError::Client(error) => matches!(
             error,
             ClientError::File(_)

@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use super::held::{Held, Moment};
-use crate::{cli::CliError, clock::Timestamp};
+use crate::{
+    cli::{CliError, output},
+    clock::Timestamp,
+};
 
 /// What happened so far.
 #[derive(Debug, Default)]
@@ -77,7 +80,7 @@ pub(super) fn not_written(file: &Path, why: &str, wait: Duration) {
 pub(super) fn not_fetched(why: &CliError, source: &str, wait: Duration) {
     tracing::warn!(
         agent.source = source,
-        cause = %why,
+        cause = output::harmless(&why.to_string()),
         retry.after_ms = millis(wait),
         "no fresh token was got; the files stay as they are"
     );
@@ -89,6 +92,15 @@ pub(super) fn short_lived(held: &Held) {
         token.life_s = held.life().as_secs(),
         token.renewed_below_s = held.renew_below().as_secs(),
         "tokens from here live too short to have ten minutes left at all times"
+    );
+}
+
+/// By the time of day the token that came is over.
+pub(super) fn came_too_late(held: &Held) {
+    tracing::warn!(
+        token.expires_at = held.token.expires_at.rfc3339(),
+        "the token that came has ended, by this machine's clock: that is wrong, or something on the way keeps answers; another \
+         one is asked for every minute"
     );
 }
 

@@ -22,7 +22,7 @@ use super::super::{
     plain_file::{self, Links},
 };
 use crate::{
-    client::{MAX_ACCESS_TOKEN, claims_of},
+    client::{MAX_ACCESS_TOKEN, claims_of, is_piece_of_one},
     clock::{Clock, SystemClock, Timestamp},
     domain::Secret,
 };
@@ -87,13 +87,15 @@ fn from_file(file: &Path, now: Timestamp) -> Result<(Secret<String>, Timestamp),
     Ok((Secret::new(token.to_owned()), ends))
 }
 
-/// When a JWT says that it ends; none if it is no JWT. It is not verified: it is one's own.
+/// When a JWT says that it ends; none if it is no JWT, is a piece of one, or says no time that has a date. It is not
+/// verified: it is one's own.
 fn end_of(token: &str) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Claims {
         exp: u64,
     }
-    claims_of::<Claims>(token).map(|claims| Timestamp(claims.exp))
+    let ends = claims_of::<Claims>(token).map(|claims| Timestamp(claims.exp))?;
+    (ends.has_date() && !is_piece_of_one(token)).then_some(ends)
 }
 
 #[cfg(test)]
@@ -127,6 +129,8 @@ mod tests {
     #[test]
     fn what_is_no_token_or_is_over_is_refused_and_nothing_of_it_is_shown() {
         let over = token(r#"{"exp":1800000000}"#);
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","typ":"at+jwt"}"#);
+        let torn = token(r#"{"exp":1800000600}"#).replacen("e30", &header, 1);
         for text in [
             over.as_bytes(),
             b"",
@@ -135,6 +139,9 @@ mod tests {
             b"\xff\xfe",
             token("{}").as_bytes(),
             token(r#"{"exp":"soon"}"#).as_bytes(),
+            token(r#"{"exp":18446744073709551615}"#).as_bytes(),
+            token(r#"{"exp":1000000000000}"#).as_bytes(),
+            torn.as_bytes(),
             format!("{over}.x").as_bytes(),
             format!("{over} {over}").as_bytes(),
             "x".repeat(MAX_ACCESS_TOKEN + 1).as_bytes(),

@@ -21,6 +21,8 @@ pub(super) const LONGEST_LIST: usize = 4 * 1024 * 1024;
 pub(super) enum Shape {
     /// The object or list itself.
     Object,
+    /// Its metadata alone, which a Secret's data is not shown for; else it is answered with the object.
+    Metadata,
     /// A table of this version of `meta.k8s.io`.
     Table(&'static str),
 }
@@ -52,6 +54,9 @@ impl Shape {
         }
         match (kind, group, version) {
             (None, ..) => Some(Self::Object),
+            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), _) => {
+                Some(Self::Metadata)
+            }
             (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Some(Self::Table("meta.k8s.io/v1")),
             (Some("Table"), Some("meta.k8s.io"), Some("v1beta1")) => Some(Self::Table("meta.k8s.io/v1beta1")),
             _ => None,
@@ -81,7 +86,9 @@ pub(super) fn listed(
 ) -> Result<Response, Failure> {
     match Shape::of(headers) {
         Shape::Table(version) => table(version, columns, rows, next, query),
-        Shape::Object => Ok(Json(kind.list(rows.into_iter().map(|row| row.object).collect(), next)).into_response()),
+        Shape::Object | Shape::Metadata => {
+            Ok(Json(kind.list(rows.into_iter().map(|row| row.object).collect(), next)).into_response())
+        }
     }
 }
 
@@ -89,7 +96,7 @@ pub(super) fn listed(
 pub(super) fn shown(columns: &[Column], row: Row, headers: &HeaderMap, query: &Query) -> Result<Response, Failure> {
     match Shape::of(headers) {
         Shape::Table(version) => table(version, columns, vec![row], None, query),
-        Shape::Object => Ok(Json(row.object).into_response()),
+        Shape::Object | Shape::Metadata => Ok(Json(row.object).into_response()),
     }
 }
 
@@ -141,7 +148,8 @@ mod tests {
             (format!("{older}, application/json"), Shape::Table("meta.k8s.io/v1beta1")),
             (format!("application/json,{table}"), Shape::Object),
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json".into(), Shape::Object),
-            ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io".into(), Shape::Object),
+            ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json".into(), Shape::Metadata),
+            ("application/json;as=PartialObjectMetadata;v=v1".into(), Shape::Object),
             ("application/vnd.kubernetes.protobuf, */*".into(), Shape::Object),
             ("text/html".into(), Shape::Object),
             (String::new(), Shape::Object),
