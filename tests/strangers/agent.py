@@ -8,6 +8,7 @@ Then hours of it in minutes, by a faster clock; and what README.md shows: a unit
 import base64
 import concurrent.futures
 import contextlib
+import functools
 import http.server
 import json
 import os
@@ -317,7 +318,7 @@ class Keeps(http.server.BaseHTTPRequestHandler):
     """Something between the agent and the service, which answers with what it has kept."""
 
     def do_GET(self):
-        body = json.dumps({"data": {"AUTH_TOKEN": base64.b64encode(self.server.kept.encode()).decode()}}).encode()
+        body = json.dumps({"data": {"AUTH_TOKEN": base64.b64encode(self.server.kept().encode()).decode()}}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -347,11 +348,24 @@ def old_answers(home, here, asks_with):
             runs = 0
             for ago, code, says in ((3600, 0, "has ended, by this machine's clock"), (0, 0, ""), (3600, 1, "keeps its answers"), (1600, 1, "keeps its answers"), (600, 0, "")):
                 before = file.read_text() if file.exists() else ""
-                server.kept = signed(ago)
+                server.kept = functools.partial(str, signed(ago))
                 done = home.run(*arguments, code=code)
                 check(says in done.stderr, f"{says!r} is told: {done.stderr}")
                 equal(file.read_text() == before, code == 1, f"whether what was there is left by an answer of {ago} s ago")
                 runs += 1
+            # A copy stays refused; a service whose clock was set back by more than that is taken at its second word.
+            server.kept = functools.partial(signed, 0)
+            with Agent(home, *(one for one in arguments[1:] if one != "--once")) as agent:
+                at = agent.until("a fresh token is in the file")
+                server.kept = functools.partial(str, signed(3600))
+                time.sleep(6)  # what was fetched just now would do
+                file.unlink()
+                at = agent.until("keeps its answers", agent.until("keeps its answers", at))
+                check(decoded(file.read_text())["iat"] > time.time() - 600, "what was held is there")
+                server.kept = functools.partial(signed, 3600)
+                agent.until("a fresh token is in the file", at)
+                check(decoded(file.read_text())["iat"] < time.time() - 3000, "what the service signs now is there")
+                runs += 2
         finally:
             server.shutdown()
     return runs

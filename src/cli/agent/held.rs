@@ -155,8 +155,8 @@ impl Held {
         }
     }
 
-    /// Whether it is for the same, and not damaged, and has begun, and is not one of those that may have ended. A token from before the
-    /// service's clock was set back has not begun.
+    /// Whether it is for the same, and not damaged, and has begun, and is not one of those that may have ended. A token from
+    /// before the service's clock was set back has not begun.
     fn is_rival(&self, found: &AccessToken, now: Moment) -> bool {
         found.is_about_the_same_as(&self.token)
             && !found.differs_in_its_signature_from(&self.token)

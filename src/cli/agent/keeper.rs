@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cli::{CliError, Global, stop_signals::StopSignals},
     client::ClientError,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     entropy::SystemEntropy,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Keeper<'a> {
     /// Whether what is held, or what is in the files at the beginning, may have ended: another one is asked for until there is
     /// one.
     is_suspect: bool,
+    /// When the token was signed that was refused last, because that was too long ago.
+    refused: Option<Timestamp>,
     back_off: BackOff,
     level: Level,
     counts: Counts,
@@ -56,6 +58,7 @@ impl<'a> Keeper<'a> {
             held: None,
             fetched_with: None,
             is_suspect: true,
+            refused: None,
             back_off: BackOff::default(),
             level: Level::Good,
             counts: Counts::default(),
@@ -212,7 +215,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// What was signed long before it was asked for is no answer of the service's, but a copy that something on the way has
-    /// kept: it is not put in the place of a newer one.
+    /// kept: it is not put in the place of a newer one. What is signed anew each time is the service's, whose clock was set.
     fn refuse_an_old_one(&mut self, fetched: Fetched) -> Result<Fetched, CliError> {
         let now = self.now();
         let is_old = if let Some(held) = &self.held {
@@ -221,10 +224,13 @@ impl<'a> Keeper<'a> {
             let mut found = self.files.iter_mut().filter_map(|keeping| keeping.found_before(now));
             found.any(|found| found.is_newer_by_far_by_the_day(&fetched.token, now))
         };
-        if !is_old {
+        let signed_at = fetched.token.issued_at;
+        if !is_old || self.refused.is_some_and(|refused| signed_at > refused) {
+            self.refused = None;
             return Ok(fetched);
         }
-        let signed_at = fetched.token.issued_at.rfc3339();
+        self.refused = Some(signed_at);
+        let signed_at = signed_at.rfc3339();
         Err(CliError::Failed(format!(
             "what came was signed at {signed_at}, long before the token that is there: something between here and the service \
              keeps its answers, or the service's clock is wrong"

@@ -58,8 +58,8 @@ impl Source {
     }
 
     /// What tells the credential that is there now from others: the session of a login or refresh token, which stays the
-    /// same while the one is used up and the next kept; a hash of a long-lived token. Nothing of it can be
-    /// used. None if there is no such credential.
+    /// same while the one is used up and the next kept; a hash of a long-lived token. Nothing of it can be used.
+    /// None if there is no such credential.
     pub(super) fn credential(&self) -> Option<String> {
         match self {
             Self::Secret(FreshSecret { token_file: Some(file), .. }) => print_of(file),
