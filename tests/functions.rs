@@ -253,12 +253,21 @@ async fn a_service_accounts_life_in_requests(cloud: &Cloud, proxy: &Proxy, acces
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_asked_for_at_init_is_asked_for_at_the_same_time() {
     let (cloud, proxy) = cloud_behind_a_proxy().await;
-    // One after the other they would take longer than init waits.
-    proxy.fail("*", 3, Fault::SlowReply(Duration::from_millis(1500)));
-    let mut function = cloud.function("token").await;
-    let (status, reply) = sign_in(&mut function).await;
-    assert_eq!(status, 200, "{reply}");
-    assert!(function.output().contains("keys are at hand"), "{}", function.output());
+    // A machine that is busy with something else may take as long by itself, but not every time.
+    let mut outputs = Vec::new();
+    for _ in 0..4 {
+        // One after the other they would take longer than init waits, always.
+        proxy.fail("*", 3, Fault::SlowReply(Duration::from_millis(1500)));
+        let mut function = cloud.function("token").await;
+        let (status, reply) = sign_in(&mut function).await;
+        assert_eq!(status, 200, "{reply}");
+        let output = function.output();
+        if output.contains("keys are at hand") {
+            return;
+        }
+        outputs.push(output);
+    }
+    panic!("{outputs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
