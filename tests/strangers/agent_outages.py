@@ -11,7 +11,7 @@ from pathlib import Path
 
 import agent as faults
 from agent import Agent, Home, is_good, left_in, setpriv
-from support import Serve, check, equal
+from support import Serve, check, decoded, equal
 
 # A second is an instant here.
 faults.PATIENCE = 6000
@@ -27,16 +27,9 @@ class Patient(Serve):
         return self.process.wait(6000)
 
 
-def home_of(place, user):
-    home = Home.__new__(Home)
-    home.place = place / user
-    home.environment = {**faults.ENVIRONMENT, "HOME": str(home.place)}
-    return home
-
-
 def main():
     place, done = Path(sys.argv[1]), []
-    operator = home_of(place, "ada")
+    operator = Home(place / "ada")
     serve = Patient(place / "data")
     serve.port, serve.url = int(sys.argv[2]), f"http://127.0.0.1:{sys.argv[2]}"
     files = {user: place / f"kept-{user}" / "token" for user in ("ada", "eve", "joe")}
@@ -45,15 +38,15 @@ def main():
 
     def agent(user, *arguments):
         by_file = ["--url", serve.url, "--token-file", str(place / f"{user}.token")]
-        return Agent(home_of(place, user), *(arguments or by_file), "--from", "secret", "--file", str(files[user]), prefix=setpriv())
+        return Agent(Home(place / user), *(arguments or by_file), "--from", "secret", "--file", str(files[user]), prefix=setpriv())
 
     with serve, agent("ada") as full, agent("eve") as read_only, agent("joe", "--url", serve.url) as disabled:
         agents = {"ada": full, "eve": read_only, "joe": disabled}
         for one in agents.values():
             one.until(FRESH)
         before = {user: file.read_text() for user, file in files.items()}
-        lives = [left_in(file) for file in files.values()]
-        check(all(1500 < left <= 1801 for left in lives), f"lives are the real ones: {lives}")
+        lives = [claims["exp"] - claims["iat"] for claims in map(decoded, before.values())]
+        equal(lives, [1800] * 3, "lives, which are the real ones")
         full.limit(0)
         files["eve"].parent.chmod(0o555)
         operator.run("user", "disable", "joe", "--data", str(serve.data))
@@ -65,7 +58,7 @@ def main():
         full.limit(resource.RLIM_INFINITY)
         files["eve"].parent.chmod(0o755)
         operator.run("user", "enable", "joe", "--data", str(serve.data))
-        home_of(place, "joe").login(serve, "joe")
+        Home(place / "joe").login(serve, "joe")
         for user, what in (("ada", "a full disk"), ("eve", "a read-only directory"), ("joe", "a disabled account")):
             agents[user].until(FRESH, ats[user])
             agents[user].until("every file has a fresh token again", ats[user])

@@ -1,7 +1,8 @@
 """Reads a file a thousand times a second, as a program does that re-reads its token, until its stdin is closed.
 
-Arguments: the file, the service's JWKS, how often a second. Prints what it has seen as JSON: how often it looked, how many
-tokens, the least life in seconds, and everything that no reader may ever see.
+Arguments: the file, the service's JWKS, how much faster than usual the clock runs. Prints what it has seen as JSON: how
+often it looked, how many tokens, the least life in seconds (as it was, and with the seconds that the machine stood still
+while that token was there), and everything that no reader may ever see.
 """
 
 import contextlib
@@ -13,13 +14,17 @@ import time
 import urllib.request
 
 import jwt
+from standstill import Standstill
+
+PER_SECOND = 1000
 
 
 class Reader:
-    def __init__(self, file, jwks):
+    def __init__(self, file, jwks, speed):
         self.file, self.jwks = file, jwks
         self.keys, self.last, self.ends = {}, None, None
-        self.seen = {"checks": 0, "tokens": 0, "least_left": None, "wrong": []}
+        self.machine, self.stood_before = Standstill(speed), 0
+        self.seen = {"checks": 0, "tokens": 0, "least_left": None, "least_but_for_standstill": None, "wrong": []}
 
     def key_of(self, token):
         kid = jwt.get_unverified_header(token)["kid"]
@@ -31,6 +36,10 @@ class Reader:
                     break
                 select.select([], [], [], 0.1)
         return self.keys[kid]
+
+    def least(self, name, left):
+        if self.seen[name] is None or left < self.seen[name]:
+            self.seen[name] = left
 
     def wrong(self, what):
         if len(self.seen["wrong"]) < 20:
@@ -53,7 +62,7 @@ class Reader:
                 self.wrong("there is no file any more")
             return
         if text != self.last:
-            self.last, self.ends = text, None
+            self.last, self.ends, self.stood_before = text, None, self.machine.seconds()
             try:
                 token = text.decode()
                 claims = jwt.decode(
@@ -65,13 +74,13 @@ class Reader:
                 self.wrong(f"{len(text)} bytes that are no token of the service: {why!r}")
         if self.ends is not None:
             left = self.ends - time.time()
-            if self.seen["least_left"] is None or left < self.seen["least_left"]:
-                self.seen["least_left"] = left
+            self.least("least_left", left)
+            self.least("least_but_for_standstill", left + self.machine.seconds() - self.stood_before)
 
 
 def main():
-    file, jwks, per_second = sys.argv[1:]
-    reader, period = Reader(file, jwks), 1 / float(per_second)
+    file, jwks, speed = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    reader, period = Reader(file, jwks, speed), speed / PER_SECOND
     begun = time.monotonic()
     looks = 0
     while True:
@@ -81,7 +90,7 @@ def main():
         wait = begun + looks * period - time.monotonic()
         if (wait > 0 or looks % 100 == 0) and select.select([sys.stdin], [], [], max(wait, 0))[0]:
             break
-    reader.seen["seconds"] = time.monotonic() - begun
+    reader.seen |= {"seconds": time.monotonic() - begun, "stood_still": reader.machine.seconds()}
     print(json.dumps(reader.seen))
 
 
