@@ -119,6 +119,7 @@ impl Peer {
                 Ok(1) => head.push(byte[0]),
                 Ok(_) if head.is_empty() => return None,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => panic!("{other:?} after {:?}", String::from_utf8_lossy(&head)),
             }
         }
